@@ -1,0 +1,395 @@
+#include "config.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "base/half.h"
+#include "checkpoint/safetensors.h"
+#include "checkpoint/safetensors_header.h"
+
+#define SINGLE "model.safetensors"
+#define INDEX "model.safetensors.index.json"
+
+typedef struct output_file {
+    char *path, *temporary;
+    const char *name; /* the last part of path */
+    int fd;           /* -1: closed */
+    bool created, renamed;
+    size_t first, end; /* tensors */
+} output_file;
+
+struct zrt__safetensors_writer {
+    char *folder;
+    zrt__safetensors_tensor *tensors;
+    size_t n_tensors;
+    output_file *files;
+    size_t n_files;
+    size_t file, tensor; /* where the next element goes */
+    int64_t element;
+    uint64_t total_bytes;
+};
+
+static int64_t tensor_elements(const zrt__safetensors_tensor *tensor)
+{
+    int64_t n = 1;
+    for (int i = 0; i < tensor->n_dims; i++)
+        n *= tensor->dims[i];
+    return n;
+}
+
+static uint64_t tensor_bytes(const zrt__safetensors_tensor *tensor)
+{
+    return (uint64_t)tensor_elements(tensor) * zrt_dtype_bytes(tensor->dtype);
+}
+
+void zrt__safetensors_writer_destroy(zrt__safetensors_writer **writer)
+{
+    if (writer == NULL || *writer == NULL)
+        return;
+    zrt__safetensors_writer *w = *writer;
+    for (size_t i = 0; i < w->n_files; i++) {
+        if (w->files[i].fd >= 0)
+            close(w->files[i].fd);
+        if (w->files[i].created && !w->files[i].renamed)
+            unlink(w->files[i].temporary);
+        free(w->files[i].path);
+        free(w->files[i].temporary);
+    }
+    for (size_t i = 0; i < w->n_tensors; i++)
+        free((char *)(uintptr_t)w->tensors[i].name);
+    free(w->tensors);
+    free(w->files);
+    free(w->folder);
+    free(w);
+    *writer = NULL;
+}
+
+static zrt_status write_all(output_file *file, const void *data, size_t bytes)
+{
+    const char *next = data;
+    while (bytes > 0) {
+        ssize_t n = write(file->fd, next, bytes);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return zrt__fail(ZRT_ERR_IO, "%s: cannot write: %s", file->temporary, strerror(errno));
+        next += n;
+        bytes -= (size_t)n;
+    }
+    return ZRT_OK;
+}
+
+static zrt_status file_open(output_file *file)
+{
+    file->fd = open(file->temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (file->fd < 0)
+        return zrt__fail(ZRT_ERR_IO, "%s: cannot create: %s", file->temporary, strerror(errno));
+    file->created = true;
+    return ZRT_OK;
+}
+
+static zrt_status file_close(output_file *file)
+{
+    int fd = file->fd;
+    file->fd = -1;
+    int failed = fsync(fd) != 0 ? errno : 0;
+    if (close(fd) != 0 && failed == 0)
+        failed = errno;
+    return failed == 0 ? ZRT_OK : zrt__fail(ZRT_ERR_IO, "%s: cannot write: %s", file->temporary, strerror(failed));
+}
+
+static zrt_status file_rename(output_file *file)
+{
+    if (rename(file->temporary, file->path) != 0)
+        return zrt__fail(ZRT_ERR_IO, "%s: cannot rename to %s: %s", file->temporary, file->path, strerror(errno));
+    file->renamed = true;
+    return ZRT_OK;
+}
+
+static zrt_status sync_folder(const char *folder)
+{
+    int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return zrt__fail(ZRT_ERR_IO, "%s: %s", folder, strerror(errno));
+    int failed = fsync(fd) != 0 ? errno : 0;
+    close(fd);
+    /* Some network file systems refuse to sync a folder. */
+    if (failed != 0 && failed != EINVAL && failed != ENOSYS)
+        return zrt__fail(ZRT_ERR_IO, "%s: cannot sync: %s", folder, strerror(failed));
+    return ZRT_OK;
+}
+
+/* The text of one file's header without its length, padded so that the data is aligned. */
+static char *make_header(const zrt__safetensors_writer *writer, const output_file *file, size_t *bytes_out)
+{
+    json_t *header = json_object();
+    uint64_t offset = 0;
+    bool good = json_object_set_new(header, "__metadata__", json_pack("{s:s}", "format", "pt")) == 0;
+    for (size_t i = file->first; i < file->end && good; i++) {
+        const zrt__safetensors_tensor *tensor = &writer->tensors[i];
+        json_t *shape = json_array();
+        for (int d = 0; d < tensor->n_dims; d++)
+            good = json_array_append_new(shape, json_integer(tensor->dims[d])) == 0 && good;
+        uint64_t end = offset + tensor_bytes(tensor);
+        json_t *object = json_pack("{s:s, s:o, s:[I, I]}", "dtype", zrt__safetensors_dtype_name(tensor->dtype), "shape", shape,
+                                   "data_offsets", (json_int_t)offset, (json_int_t)end);
+        good = json_object_set_new(header, tensor->name, object) == 0 && good;
+        offset = end;
+    }
+    char *text = good ? json_dumps(header, JSON_COMPACT | JSON_PRESERVE_ORDER) : NULL;
+    json_decref(header);
+    if (text == NULL)
+        return NULL;
+    size_t length = strlen(text), padded = (length + 7) / 8 * 8;
+    char *grown = realloc(text, padded + 1);
+    if (grown == NULL) {
+        free(text);
+        return NULL;
+    }
+    memset(grown + length, ' ', padded - length);
+    *bytes_out = padded;
+    return grown;
+}
+
+/* Opens the file that comes next and writes its header. */
+static zrt_status start_file(zrt__safetensors_writer *writer)
+{
+    output_file *file = &writer->files[writer->file];
+    size_t length;
+    char *header = make_header(writer, file, &length);
+    if (header == NULL)
+        return zrt__fail(ZRT_ERR_MEMORY, "%s: no memory for the header", file->path);
+    unsigned char prefix[8];
+    for (int i = 0; i < 8; i++)
+        prefix[i] = (unsigned char)((uint64_t)length >> 8 * i);
+    zrt_status status = file_open(file);
+    if (status == ZRT_OK)
+        status = write_all(file, prefix, sizeof prefix);
+    if (status == ZRT_OK)
+        status = write_all(file, header, length);
+    free(header);
+    return status;
+}
+
+/* Skips tensors without elements and closes files that are complete. */
+static zrt_status advance(zrt__safetensors_writer *writer)
+{
+    while (writer->tensor < writer->n_tensors &&
+           writer->element == tensor_elements(&writer->tensors[writer->tensor])) {
+        writer->tensor++;
+        writer->element = 0;
+        if (writer->tensor == writer->files[writer->file].end) {
+            ZRT_TRY(file_close(&writer->files[writer->file]));
+            if (++writer->file < writer->n_files)
+                ZRT_TRY(start_file(writer));
+        }
+    }
+    return ZRT_OK;
+}
+
+static zrt_status copy_tensors(zrt__safetensors_writer *writer, size_t n, const zrt__safetensors_tensor *tensors)
+{
+    writer->tensors = zrt__calloc(n, sizeof *tensors);
+    if (writer->tensors == NULL)
+        return ZRT_ERR_MEMORY;
+    for (size_t i = 0; i < n; i++) {
+        if (zrt__safetensors_dtype_name(tensors[i].dtype) == NULL)
+            return zrt__fail(ZRT_ERR_USAGE, "tensor %s: safetensors has no %s", tensors[i].name, zrt_dtype_name(tensors[i].dtype));
+        writer->tensors[i] = tensors[i];
+        writer->tensors[i].name = zrt__strdup(tensors[i].name);
+        writer->n_tensors = i + 1;
+        if (writer->tensors[i].name == NULL)
+            return ZRT_ERR_MEMORY;
+        writer->total_bytes += tensor_bytes(&tensors[i]);
+    }
+    return ZRT_OK;
+}
+
+/* A file takes tensors until the next one would make it larger than the limit, as transformers does. */
+static size_t file_end(const zrt__safetensors_writer *writer, size_t first, size_t limit)
+{
+    uint64_t bytes = 0;
+    size_t i = first;
+    for (; i < writer->n_tensors; i++) {
+        uint64_t more = tensor_bytes(&writer->tensors[i]);
+        if (limit > 0 && i > first && bytes + more > limit)
+            break;
+        bytes += more;
+    }
+    return i;
+}
+
+static zrt_status make_files(zrt__safetensors_writer *writer, size_t limit)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < writer->n_tensors; n++)
+        i = file_end(writer, i, limit);
+    writer->files = zrt__calloc(n, sizeof *writer->files);
+    if (writer->files == NULL)
+        return ZRT_ERR_MEMORY;
+    for (size_t i = 0, first = 0; i < n; i++) {
+        output_file *file = &writer->files[i];
+        *file = (output_file){.fd = -1, .first = first, .end = file_end(writer, first, limit)};
+        writer->n_files = i + 1;
+        file->path = n == 1 ? zrt__format("%s/" SINGLE, writer->folder)
+                            : zrt__format("%s/model-%05zu-of-%05zu.safetensors", writer->folder, i + 1, n);
+        file->temporary = file->path == NULL ? NULL : zrt__format("%s.tmp", file->path);
+        if (file->temporary == NULL)
+            return ZRT_ERR_MEMORY;
+        file->name = strrchr(file->path, '/') + 1;
+        first = file->end;
+    }
+    return ZRT_OK;
+}
+
+zrt_status zrt__safetensors_writer_create(const char *folder, size_t n_tensors, const zrt__safetensors_tensor *tensors,
+                                          size_t max_file_bytes, zrt__safetensors_writer **writer_out)
+{
+    if (n_tensors == 0)
+        return zrt__fail(ZRT_ERR_USAGE, "%s: nothing to write", folder);
+    zrt__safetensors_writer *writer = zrt__calloc(1, sizeof *writer);
+    if (writer == NULL)
+        return ZRT_ERR_MEMORY;
+    writer->folder = zrt__strdup(folder);
+    zrt_status status = writer->folder == NULL ? ZRT_ERR_MEMORY : copy_tensors(writer, n_tensors, tensors);
+    if (status == ZRT_OK)
+        status = make_files(writer, max_file_bytes);
+    if (status == ZRT_OK)
+        status = start_file(writer);
+    if (status == ZRT_OK)
+        status = advance(writer);
+    if (status != ZRT_OK) {
+        zrt__safetensors_writer_destroy(&writer);
+        return status;
+    }
+    *writer_out = writer;
+    return ZRT_OK;
+}
+
+zrt_status zrt__safetensors_writer_append(zrt__safetensors_writer *writer, const void *data, zrt_dtype dtype, int64_t n)
+{
+    if (n == 0)
+        return ZRT_OK;
+    const zrt__safetensors_tensor *tensor = writer->tensor < writer->n_tensors ? &writer->tensors[writer->tensor] : NULL;
+    if (tensor == NULL || n < 0 || n > tensor_elements(tensor) - writer->element)
+        return zrt__fail(ZRT_ERR_INTERNAL, "%s: %" PRId64 " elements are more than tensor '%s' still lacks", writer->folder, n,
+                         tensor == NULL ? "(all are written)" : tensor->name);
+    bool integer = tensor->dtype >= ZRT_INT32 || dtype >= ZRT_INT32;
+    if (integer && tensor->dtype != dtype)
+        return zrt__fail(ZRT_ERR_INTERNAL, "tensor '%s' is %s, not %s", tensor->name, zrt_dtype_name(tensor->dtype),
+                         zrt_dtype_name(dtype));
+    output_file *file = &writer->files[writer->file];
+    if (tensor->dtype == dtype) {
+        ZRT_TRY(write_all(file, data, (size_t)n * zrt_dtype_bytes(dtype)));
+    } else {
+        double converted[8192];
+        size_t bytes = zrt_dtype_bytes(tensor->dtype), room = sizeof converted / bytes;
+        for (size_t done = 0, part; done < (size_t)n; done += part) {
+            part = (size_t)n - done < room ? (size_t)n - done : room;
+            zrt__convert(converted, tensor->dtype, (const char *)data + done * zrt_dtype_bytes(dtype), dtype, part);
+            ZRT_TRY(write_all(file, converted, part * bytes));
+        }
+    }
+    writer->element += n;
+    return advance(writer);
+}
+
+static zrt_status write_index(const zrt__safetensors_writer *writer, output_file *index)
+{
+    json_t *map = json_object();
+    int64_t n_elements = 0;
+    bool good = map != NULL;
+    for (size_t f = 0; f < writer->n_files; f++) {
+        for (size_t i = writer->files[f].first; i < writer->files[f].end && good; i++) {
+            good = json_object_set_new(map, writer->tensors[i].name, json_string(writer->files[f].name)) == 0;
+            n_elements += tensor_elements(&writer->tensors[i]);
+        }
+    }
+    json_t *root = json_pack("{s:{s:I, s:I}, s:o}", "metadata", "total_parameters", (json_int_t)n_elements, "total_size",
+                             (json_int_t)writer->total_bytes, "weight_map", map);
+    char *text = good && root != NULL ? json_dumps(root, JSON_INDENT(2) | JSON_SORT_KEYS) : NULL;
+    json_decref(root);
+    if (text == NULL)
+        return zrt__fail(ZRT_ERR_MEMORY, "%s: no memory for the index", index->path);
+    zrt_status status = file_open(index);
+    if (status == ZRT_OK)
+        status = write_all(index, text, strlen(text));
+    if (status == ZRT_OK)
+        status = write_all(index, "\n", 1);
+    if (status == ZRT_OK)
+        status = file_close(index);
+    free(text);
+    return status;
+}
+
+/* Removes the shards of an earlier save; keeps those of this one. */
+static void remove_old_shards(const zrt__safetensors_writer *writer)
+{
+    DIR *folder = opendir(writer->folder);
+    if (folder == NULL)
+        return;
+    for (struct dirent *entry; (entry = readdir(folder)) != NULL;) {
+        unsigned i, n;
+        int end = 0;
+        if (sscanf(entry->d_name, "model-%5u-of-%5u.safetensors%n", &i, &n, &end) < 2 || end == 0 ||
+            entry->d_name[end] != '\0')
+            continue;
+        bool ours = false;
+        for (size_t f = 0; f < writer->n_files && !ours; f++)
+            ours = strcmp(entry->d_name, writer->files[f].name) == 0;
+        if (!ours)
+            unlinkat(dirfd(folder), entry->d_name, 0);
+    }
+    closedir(folder);
+}
+
+static zrt_status commit(zrt__safetensors_writer *writer, output_file *index, const char *single)
+{
+    if (writer->tensor < writer->n_tensors)
+        return zrt__fail(ZRT_ERR_INTERNAL, "%s: tensor '%s' was not written to its end", writer->folder,
+                         writer->tensors[writer->tensor].name);
+    bool sharded = writer->n_files > 1;
+    if (sharded) {
+        ZRT_TRY(write_index(writer, index));
+        /* Without its index a folder that is half old and half new does not open. */
+        if (unlink(index->path) == 0)
+            ZRT_TRY(sync_folder(writer->folder));
+    }
+    for (size_t i = 0; i < writer->n_files; i++)
+        ZRT_TRY(file_rename(&writer->files[i]));
+    if (sharded)
+        ZRT_TRY(file_rename(index));
+    ZRT_TRY(sync_folder(writer->folder));
+    unlink(sharded ? single : index->path);
+    remove_old_shards(writer);
+    return sync_folder(writer->folder);
+}
+
+zrt_status zrt__safetensors_writer_commit(zrt__safetensors_writer **writer)
+{
+    zrt__safetensors_writer *w = *writer;
+    output_file index = {.fd = -1, .path = zrt__format("%s/" INDEX, w->folder),
+                         .temporary = zrt__format("%s/" INDEX ".tmp", w->folder)};
+    char *single = zrt__format("%s/" SINGLE, w->folder);
+    zrt_status status = ZRT_ERR_MEMORY;
+    if (index.path != NULL && index.temporary != NULL && single != NULL)
+        status = commit(w, &index, single);
+    if (index.fd >= 0)
+        close(index.fd);
+    if (index.created && !index.renamed)
+        unlink(index.temporary);
+    free(index.path);
+    free(index.temporary);
+    free(single);
+    zrt__safetensors_writer_destroy(writer);
+    return status;
+}
