@@ -1,0 +1,112 @@
+/* The engine: compiles a model and a configuration into plans once, and then runs them. */
+#ifndef ZERORT_ENGINE_H
+#define ZERORT_ENGINE_H
+
+#include <stdbool.h>
+#include <stdio.h>
+
+#include <zerort/config.h>
+#include <zerort/data.h>
+#include <zerort/model.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct zrt_engine zrt_engine;
+typedef struct zrt_loss zrt_loss; /* the loss of the last forward pass; lent by the engine */
+
+/* Starts the library: MPI (unless the program did), the map of ranks, hosts and cores. Collective over all ranks.
+ * Without a launcher it is one rank. argc and argv may be NULL. */
+ZRT_EXPORT zrt_status zrt_init(int *argc, char ***argv, zrt_context **context_out);
+/* Ends it; engines must be destroyed first. Collective. */
+ZRT_EXPORT void zrt_finalize(zrt_context **context);
+ZRT_EXPORT int zrt_rank(const zrt_context *context);
+ZRT_EXPORT int zrt_size(const zrt_context *context);
+
+/* Agrees on a status: every rank gives its own and gets the worst of all, with the message of the lowest rank that has it.
+ * Collective. For errors that only some ranks see, so that none is left waiting. */
+ZRT_EXPORT zrt_status zrt_agree(const zrt_context *context, zrt_status status);
+
+/* Compiles and allocates. Collective. The model and the context must outlive the engine; the configuration is copied.
+ * Errors: ZRT_ERR_CONFIG (contradictions, differing ranks, the key named), ZRT_ERR_MEMORY (does not fit: the table and what would make it fit). */
+ZRT_EXPORT zrt_status zrt_engine_create(zrt_context *context, zrt_model *model, const zrt_config *config,
+                                        zrt_engine **engine_out);
+/* Collective. */
+ZRT_EXPORT void zrt_engine_destroy(zrt_engine **engine);
+
+/* Enqueues the forward pass of one micro-step; lends the loss. Collective: every rank calls it the same number of times, with
+ * no rows where it has none. */
+ZRT_EXPORT zrt_status zrt_engine_forward(zrt_engine *engine, const zrt_batch *batch, zrt_loss **loss_out);
+/* Enqueues the backward pass of the forward pass that gave `loss`. Collective. */
+ZRT_EXPORT zrt_status zrt_engine_backward(zrt_engine *engine, zrt_loss *loss);
+/* After the last micro-step: reduces, clips, updates. After the others: nothing, as DeepSpeed. Collective. */
+ZRT_EXPORT zrt_status zrt_engine_step(zrt_engine *engine);
+/* True when the next zrt_engine_step updates. Local. */
+ZRT_EXPORT bool zrt_engine_is_accumulation_boundary(const zrt_engine *engine);
+
+/* This rank's sum of losses and count of counted labels of that forward pass; waits for it. Local. */
+ZRT_EXPORT zrt_status zrt_loss_value(zrt_loss *loss, double *mean_out, int64_t *count_out);
+
+/* What a step did. Waits for the last step to finish. Local; equal on all ranks. */
+typedef struct zrt_metrics {
+    int64_t step;          /* steps so far, skipped ones too */
+    int64_t skipped;       /* of them, skipped for an overflow */
+    double loss;           /* mean over the counted labels of all ranks and micro-steps */
+    double grad_norm;      /* global, before clipping */
+    double learning_rate;  /* used by the step */
+    double loss_scale;     /* used by the step */
+    int64_t counted;       /* labels counted in the step, all ranks */
+} zrt_metrics;
+ZRT_EXPORT zrt_status zrt_engine_metrics(zrt_engine *engine, zrt_metrics *metrics_out);
+
+/* Mean loss over the counted labels of a dataset, without dropout. Collective. The loader must be finite. */
+ZRT_EXPORT zrt_status zrt_engine_evaluate(zrt_engine *engine, zrt_loader *loader, double *loss_out, int64_t *count_out);
+
+/* Runs an evaluation forward pass and copies "logits" of this rank's rows, fp32 [n_rows, length, V] (or the dims the
+ * model gives), to `logits` (capacity in elements). Collective. */
+ZRT_EXPORT zrt_status zrt_engine_logits(zrt_engine *engine, const zrt_batch *batch, float *logits, size_t capacity);
+
+/* Generation with a key/value cache: greedy where temperature is 0, otherwise sampling from the top_k most likely (0: all)
+ * within the smallest set of probability top_p (1: all), keyed by (seed, row, position). Collective: every rank gives the same
+ * prompts and gets all results. */
+typedef struct zrt_generate_options {
+    int64_t max_new_tokens;
+    double temperature;
+    int64_t top_k;
+    double top_p;
+    uint64_t seed;
+    int32_t eos_token_id; /* a row that produced it is filled with it; -1: none */
+} zrt_generate_options;
+/* prompts: n_rows arrays of prompt_lengths[i] tokens. tokens_out [n_rows, max_new_tokens]. */
+ZRT_EXPORT zrt_status zrt_engine_generate(zrt_engine *engine, int n_rows, const int32_t *const *prompts,
+                                          const int64_t *prompt_lengths, const zrt_generate_options *options,
+                                          int32_t *tokens_out);
+
+/* Whole tensors by parameter name, in fp32 (DeepSpeed's safe_get_full_fp32_param, safe_get_full_grad,
+ * safe_get_full_optimizer_state). `gradient` is that of the last backward pass that completed a step's accumulation, normalised and unscaled,
+ * before clipping, valid until the step. Collective; values may be NULL on ranks that do not want them. */
+typedef enum zrt_state { ZRT_STATE_PARAMETER, ZRT_STATE_GRADIENT, ZRT_STATE_EXP_AVG, ZRT_STATE_EXP_AVG_SQ } zrt_state;
+ZRT_EXPORT zrt_status zrt_engine_get_full(zrt_engine *engine, const char *parameter, zrt_state state, float *values);
+
+/* Loads the parameters of a Hugging Face folder (safetensors in one file or shards); each rank reads only its slices. Collective. */
+ZRT_EXPORT zrt_status zrt_engine_load_pretrained(zrt_engine *engine, const char *folder);
+
+/* Prints the memory plan and the schedule. Local. */
+ZRT_EXPORT zrt_status zrt_engine_print_plan(const zrt_engine *engine, FILE *file);
+/* The same for pretended ranks without allocating anything; no engine is needed. Local. n_ranks 0: the context's.
+ * ZRT_ERR_MEMORY where it would not fit. */
+ZRT_EXPORT zrt_status zrt_plan_print(zrt_context *context, zrt_model *model, const zrt_config *config, int n_ranks,
+                                     FILE *file);
+
+/* Records every entry of the next step and writes it as a Chrome trace (one row a stream). Collective; the file is rank 0's. */
+ZRT_EXPORT zrt_status zrt_engine_trace(zrt_engine *engine, const char *path);
+
+/* Bytes taken through the device's allocator, now and by the plan: equal to the byte. Local. */
+ZRT_EXPORT size_t zrt_engine_memory_bytes(const zrt_engine *engine);
+ZRT_EXPORT size_t zrt_engine_planned_bytes(const zrt_engine *engine);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

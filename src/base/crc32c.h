@@ -1,0 +1,11 @@
+/* CRC32C (Castagnoli), by the processor's instruction where it has one. */
+#ifndef ZRT_BASE_CRC32C_H
+#define ZRT_BASE_CRC32C_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Continues `crc` (0 to start) over n bytes. */
+uint32_t zrt__crc32c(uint32_t crc, const void *data, size_t n);
+
+#endif

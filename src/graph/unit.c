@@ -1,0 +1,430 @@
+/* A unit while it is described: tensors, nodes, parameters, ports. */
+#include "config.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "base/random.h"
+#include "graph/graph.h"
+
+static void *unit_out_of_memory(zrt_unit *unit)
+{
+    if (unit->status == ZRT_OK)
+        unit->status = ZRT_ERR_MEMORY;
+    return NULL;
+}
+
+zrt_status zrt_unit_fail(zrt_unit *unit, const char *format, ...)
+{
+    if (unit->status != ZRT_OK)
+        return unit->status;
+    char text[512];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    const zrt__unit_description *description = &unit->build->model->units[unit->index];
+    unit->status = zrt__fail(ZRT_ERR_CONFIG, "model %s, unit %d (%s): %s", unit->build->model->name, unit->index,
+                             description->prefix, text);
+    return unit->status;
+}
+
+zrt_status zrt_unit_status(const zrt_unit *unit)
+{
+    return unit->status;
+}
+
+zrt_mode zrt_unit_mode(const zrt_unit *unit)
+{
+    return unit->build->options.mode;
+}
+
+int64_t zrt_unit_rows(const zrt_unit *unit)
+{
+    return unit->build->options.rows;
+}
+
+int64_t zrt_unit_length(const zrt_unit *unit)
+{
+    return unit->build->options.length;
+}
+
+bool zrt__unit_trains(const zrt_unit *unit)
+{
+    return unit->build->options.mode == ZRT_MODE_TRAIN;
+}
+
+int64_t zrt_tensor_dim(const zrt_tensor *tensor, int dim)
+{
+    return tensor != NULL && dim >= 0 && dim < tensor->n_dims ? tensor->dims[dim] : 0;
+}
+
+int zrt_tensor_n_dims(const zrt_tensor *tensor)
+{
+    return tensor != NULL ? tensor->n_dims : 0;
+}
+
+int64_t zrt__tensor_elements(const zrt_tensor *tensor)
+{
+    int64_t n = 1;
+    for (int i = 0; i < tensor->n_dims; i++)
+        n *= tensor->dims[i];
+    return n;
+}
+
+int64_t zrt__tensor_columns(const zrt_tensor *tensor)
+{
+    return tensor->n_dims > 0 ? tensor->dims[tensor->n_dims - 1] : 1;
+}
+
+int64_t zrt__tensor_rows(const zrt_tensor *tensor)
+{
+    int64_t n = 1;
+    for (int i = 0; i + 1 < tensor->n_dims; i++)
+        n *= tensor->dims[i];
+    return n;
+}
+
+size_t zrt__tensor_bytes(const zrt_tensor *tensor)
+{
+    return (size_t)zrt__tensor_elements(tensor) * zrt_dtype_bytes(tensor->dtype);
+}
+
+zrt_tensor *zrt__unit_tensor(const zrt_unit *unit, int id)
+{
+    return id == ZRT__NO_TENSOR ? NULL : unit->tensors[id];
+}
+
+static zrt_tensor *new_tensor(zrt_unit *unit, zrt__tensor_kind kind, int index, zrt_dtype dtype, int n_dims,
+                              const int64_t *dims)
+{
+    if (zrt__grow(&unit->tensors, &unit->tensors_capacity, unit->n_tensors, sizeof *unit->tensors) != ZRT_OK)
+        return unit_out_of_memory(unit);
+    zrt_tensor *tensor = zrt__calloc(1, sizeof *tensor);
+    if (tensor == NULL)
+        return unit_out_of_memory(unit);
+    tensor->unit = unit;
+    tensor->id = tensor->alias_of = (int)unit->n_tensors;
+    tensor->kind = kind;
+    tensor->index = index;
+    tensor->dtype = dtype;
+    tensor->n_dims = n_dims;
+    for (int i = 0; i < n_dims; i++)
+        tensor->dims[i] = dims[i];
+    unit->tensors[unit->n_tensors++] = tensor;
+    return tensor;
+}
+
+zrt_tensor *zrt__unit_value(zrt_unit *unit, zrt_dtype dtype, int n_dims, const int64_t *dims)
+{
+    return new_tensor(unit, ZRT__TENSOR_VALUE, 0, dtype, n_dims, dims);
+}
+
+zrt_tensor *zrt__unit_alias(zrt_unit *unit, const zrt_tensor *tensor, int n_dims, const int64_t *dims)
+{
+    zrt_tensor *alias = new_tensor(unit, tensor->kind, tensor->index, tensor->dtype, n_dims, dims);
+    if (alias != NULL) {
+        alias->alias_of = tensor->alias_of;
+        alias->requires_grad = tensor->requires_grad;
+    }
+    return alias;
+}
+
+zrt_tensor *zrt__unit_reference(zrt_unit *unit, zrt__tensor_kind kind, int index, zrt_dtype dtype, int n_dims,
+                                const int64_t *dims)
+{
+    for (size_t i = 0; i < unit->n_tensors; i++)
+        if (unit->tensors[i]->kind == kind && unit->tensors[i]->index == index &&
+            unit->tensors[i]->alias_of == unit->tensors[i]->id)
+            return unit->tensors[i];
+    return new_tensor(unit, kind, index, dtype, n_dims, dims);
+}
+
+zrt_tensor *zrt__unit_system(zrt_unit *unit, zrt__system_tensor which)
+{
+    int64_t dims[1] = {1};
+    zrt_dtype dtype = ZRT_FLOAT32;
+    switch (which) {
+    case ZRT__SYSTEM_STEP_STATE:
+        dims[0] = (int64_t)sizeof(zrt__step_state);
+        dtype = ZRT_UINT8;
+        break;
+    case ZRT__SYSTEM_MICRO_SUMS:
+        dims[0] = 2;
+        dtype = ZRT_FLOAT64;
+        break;
+    case ZRT__SYSTEM_SAMPLE_IDS:
+        dims[0] = unit->build->options.rows;
+        dtype = ZRT_INT64;
+        break;
+    case ZRT__SYSTEM_GRAD_SCALE:
+    case ZRT__N_SYSTEM_TENSORS:
+        break;
+    }
+    return zrt__unit_reference(unit, ZRT__TENSOR_SYSTEM, (int)which, dtype, 1, dims);
+}
+
+zrt_tensor *zrt__unit_constant(zrt_unit *unit, float *values, int n_dims, const int64_t *dims)
+{
+    int64_t n = 1;
+    for (int i = 0; i < n_dims; i++)
+        n *= dims[i];
+    uint64_t hash = zrt__hash_bytes(7, values, (size_t)n * sizeof *values);
+    for (size_t i = 0; i < unit->n_constants; i++)
+        if (unit->constants[i].n_elements == n && unit->constants[i].hash == hash) {
+            free(values);
+            return zrt__unit_reference(unit, ZRT__TENSOR_CONSTANT, (int)i, ZRT_FLOAT32, n_dims, dims);
+        }
+    if (zrt__grow(&unit->constants, &unit->constants_capacity, unit->n_constants, sizeof *unit->constants) != ZRT_OK) {
+        free(values);
+        return unit_out_of_memory(unit);
+    }
+    unit->constants[unit->n_constants] = (zrt__constant){n, values, hash};
+    return zrt__unit_reference(unit, ZRT__TENSOR_CONSTANT, (int)unit->n_constants++, ZRT_FLOAT32, n_dims, dims);
+}
+
+void *zrt__unit_keep(zrt_unit *unit, const void *data, size_t bytes)
+{
+    if (bytes == 0)
+        return NULL;
+    void *copy = zrt__malloc(bytes);
+    if (copy == NULL || zrt__grow(&unit->kept, &unit->kept_capacity, unit->n_kept, sizeof *unit->kept) != ZRT_OK) {
+        free(copy);
+        return unit_out_of_memory(unit);
+    }
+    memcpy(copy, data, bytes);
+    unit->kept[unit->n_kept++] = copy;
+    return copy;
+}
+
+zrt__node *zrt__unit_node(zrt_unit *unit, const zrt__node_spec *spec)
+{
+    if (unit->status != ZRT_OK)
+        return NULL;
+    if (zrt__grow(&unit->nodes, &unit->nodes_capacity, unit->n_nodes, sizeof *unit->nodes) != ZRT_OK)
+        return unit_out_of_memory(unit);
+    zrt__node *node = &unit->nodes[unit->n_nodes];
+    *node = (zrt__node){.kernel = spec->kernel, .attributes = spec->attributes, .backward = spec->backward,
+                        .cheap = spec->cheap};
+    bool requires_grad = false;
+    for (int i = 0; i < ZRT__MAX_INPUTS; i++) {
+        node->in[i] = spec->in[i] != NULL ? spec->in[i]->id : ZRT__NO_TENSOR;
+        requires_grad |= spec->in[i] != NULL && spec->in[i]->requires_grad;
+    }
+    for (int i = 0; i < ZRT__MAX_OUTPUTS; i++) {
+        node->out[i] = spec->out[i] != NULL ? spec->out[i]->id : ZRT__NO_TENSOR;
+        if (spec->out[i] != NULL)
+            unit->tensors[node->out[i]]->requires_grad = requires_grad && spec->backward != NULL;
+    }
+    unit->n_nodes++;
+    return node;
+}
+
+/* ---- parameters ---- */
+
+static zrt_status register_parameter(zrt_unit *unit, zrt_model *model, const char *name, int n_dims, const int64_t *dims,
+                                     zrt_initializer init, int slot, int64_t offset)
+{
+    const char *prefix = model->units[unit->index].prefix;
+    char *full = zrt__format("%s%s%s", prefix, *prefix != '\0' ? "." : "", name);
+    if (full == NULL)
+        return unit->status = ZRT_ERR_MEMORY;
+    if (zrt__model_find_parameter(model, full) >= 0) {
+        zrt_unit_fail(unit, "parameter %s is declared twice; use zrt_param_shared for the second use", full);
+        free(full);
+        return unit->status;
+    }
+    if (zrt__grow(&model->parameters, &model->parameters_capacity, model->n_parameters, sizeof *model->parameters) !=
+        ZRT_OK) {
+        free(full);
+        return unit->status = ZRT_ERR_MEMORY;
+    }
+    zrt__parameter *parameter = &model->parameters[model->n_parameters++];
+    *parameter = (zrt__parameter){.name = full, .n_dims = n_dims, .n_elements = 1, .init = init, .slot = slot,
+                                  .offset = offset, .trainable = true};
+    for (int i = 0; i < n_dims; i++) {
+        parameter->dims[i] = dims[i];
+        parameter->n_elements *= dims[i];
+    }
+    model->units[unit->index].n_parameters++;
+    return ZRT_OK;
+}
+
+static zrt_tensor *slot_tensor(zrt_unit *unit, int slot)
+{
+    const zrt_model *model = unit->build->model;
+    const zrt__slot *s = &model->slots[slot];
+    zrt_tensor *tensor = zrt__unit_reference(unit, ZRT__TENSOR_PARAM, slot, unit->build->options.compute_dtype,
+                                             s->n_dims, s->dims);
+    if (tensor != NULL)
+        tensor->requires_grad = zrt__unit_trains(unit) && zrt__slot_trainable(model, slot);
+    return tensor;
+}
+
+/* Declares the parts as one slot, or finds the slot that they are when the unit is described again. */
+static zrt_tensor *declare(zrt_unit *unit, int n_parts, const zrt_param_part *parts, int n_dims, const int64_t *dims)
+{
+    if (unit->status != ZRT_OK)
+        return NULL;
+    zrt_model *model = unit->registering ? unit->build->model : NULL;
+    int64_t row = 1;
+    for (int i = 0; i < n_dims; i++) {
+        if (dims[i] <= 0) {
+            zrt_unit_fail(unit, "parameter %s: dimension %d is %lld; it must be positive", parts[0].name, i,
+                          (long long)dims[i]);
+            return NULL;
+        }
+        row *= i > 0 ? dims[i] : 1;
+    }
+    if (model == NULL) {
+        const zrt_model *known = unit->build->model;
+        const zrt__unit_description *description = &known->units[unit->index];
+        int index = description->first_parameter + unit->next_parameter;
+        if (unit->next_parameter + n_parts > description->n_parameters ||
+            known->slots[known->parameters[index].slot].n_parameters != n_parts ||
+            memcmp(known->slots[known->parameters[index].slot].dims, dims, (size_t)n_dims * sizeof *dims) != 0) {
+            zrt_unit_fail(unit, "parameter %s was not declared the same when the unit was first described", parts[0].name);
+            return NULL;
+        }
+        unit->next_parameter += n_parts;
+        return slot_tensor(unit, known->parameters[index].slot);
+    }
+    if (zrt__grow(&model->slots, &model->slots_capacity, model->n_slots, sizeof *model->slots) != ZRT_OK)
+        return unit_out_of_memory(unit);
+    int index = (int)model->n_slots;
+    zrt__slot *slot = &model->slots[index];
+    *slot = (zrt__slot){.unit = unit->index, .first_parameter = (int)model->n_parameters, .n_parameters = n_parts,
+                        .n_dims = n_dims, .n_elements = dims[0] * row};
+    memcpy(slot->dims, dims, (size_t)n_dims * sizeof *dims);
+    int64_t offset = 0;
+    for (int i = 0; i < n_parts; i++) {
+        int64_t part_dims[ZRT_MAX_DIMS];
+        memcpy(part_dims, dims, (size_t)n_dims * sizeof *dims);
+        part_dims[0] = parts[i].n_rows;
+        if (register_parameter(unit, model, parts[i].name, n_dims, part_dims, parts[i].init, index, offset) != ZRT_OK)
+            return NULL;
+        offset += parts[i].n_rows * row;
+    }
+    model->n_slots++;
+    return slot_tensor(unit, index);
+}
+
+zrt_tensor *zrt_param(zrt_unit *unit, const char *name, int n_dims, const int64_t *dims, zrt_initializer init)
+{
+    if (unit->status != ZRT_OK)
+        return NULL;
+    if (n_dims < 1 || n_dims > ZRT_MAX_DIMS) {
+        zrt_unit_fail(unit, "parameter %s has %d dimensions; 1 to %d are possible", name, n_dims, ZRT_MAX_DIMS);
+        return NULL;
+    }
+    zrt_param_part part = {name, dims[0], init};
+    return declare(unit, 1, &part, n_dims, dims);
+}
+
+zrt_tensor *zrt_param_pack(zrt_unit *unit, int n_parts, const zrt_param_part *parts, int n_dims, int64_t n_columns)
+{
+    if (unit->status != ZRT_OK)
+        return NULL;
+    if (n_dims < 1 || n_dims > 2 || n_parts < 1) {
+        zrt_unit_fail(unit, "a pack holds one or more parameters of 1 or 2 dimensions");
+        return NULL;
+    }
+    int64_t dims[2] = {0, n_columns};
+    for (int i = 0; i < n_parts; i++)
+        dims[0] += parts[i].n_rows;
+    return declare(unit, n_parts, parts, n_dims, dims);
+}
+
+zrt_tensor *zrt_param_shared(zrt_unit *unit, const char *full_name)
+{
+    if (unit->status != ZRT_OK)
+        return NULL;
+    zrt_model *model = unit->build->model;
+    int index = zrt__model_find_parameter(model, full_name);
+    if (index < 0 || model->slots[model->parameters[index].slot].n_parameters != 1) {
+        zrt_unit_fail(unit, "shared parameter %s: no earlier unit declared it by itself", full_name);
+        return NULL;
+    }
+    int slot = model->parameters[index].slot;
+    if (unit->registering && model->slots[slot].unit != unit->index)
+        model->slots[slot].shared = true;
+    return slot_tensor(unit, slot);
+}
+
+/* ---- ports ---- */
+
+static zrt_tensor *field_tensor(zrt_unit *unit, int index)
+{
+    const zrt__build *build = unit->build;
+    const zrt__field *field = &build->model->fields[index];
+    int64_t dims[ZRT_MAX_DIMS] = {build->options.rows};
+    for (int i = 0; i < field->n_dims; i++)
+        dims[i + 1] = field->dims[i] < 0 ? build->options.length : field->dims[i];
+    return zrt__unit_reference(unit, ZRT__TENSOR_FIELD, index,
+                               field->dtype == ZRT_FLOAT32 ? build->options.compute_dtype : field->dtype,
+                               field->n_dims + 1, dims);
+}
+
+zrt_tensor *zrt_input(zrt_unit *unit, const char *name)
+{
+    if (unit->status != ZRT_OK)
+        return NULL;
+    zrt__build *build = unit->build;
+    for (size_t i = build->n_edges; i-- > 0;) {
+        zrt__edge *edge = &build->edges[i];
+        if (edge->producer >= unit->index || strcmp(edge->name, name) != 0)
+            continue;
+        for (size_t k = 0; k < unit->n_inputs; k++)
+            if (unit->inputs[k].edge == (int)i)
+                return unit->tensors[unit->inputs[k].tensor];
+        zrt_tensor *tensor = zrt__unit_reference(unit, ZRT__TENSOR_EDGE, (int)i, edge->dtype, edge->n_dims, edge->dims);
+        if (tensor == NULL ||
+            zrt__grow(&unit->inputs, &unit->inputs_capacity, unit->n_inputs, sizeof *unit->inputs) != ZRT_OK)
+            return unit_out_of_memory(unit);
+        tensor->requires_grad = edge->requires_grad;
+        unit->inputs[unit->n_inputs++] = (zrt__port){(int)i, tensor->id, ZRT__NO_TENSOR};
+        edge->last_consumer = unit->index;
+        return tensor;
+    }
+    int field = zrt__model_find_field(build->model, name);
+    if (field < 0) {
+        zrt_unit_fail(unit, "input %s is neither an output of an earlier unit nor a field of the batch", name);
+        return NULL;
+    }
+    return field_tensor(unit, field);
+}
+
+void zrt_output(zrt_unit *unit, const char *name, zrt_tensor *tensor)
+{
+    if (unit->status != ZRT_OK || tensor == NULL)
+        return;
+    zrt__build *build = unit->build;
+    bool is_logits = strcmp(name, "logits") == 0;
+    if (is_logits && build->options.mode == ZRT_MODE_TRAIN)
+        return; /* nobody reads them in training */
+    if (unit->tensors[tensor->alias_of]->kind != ZRT__TENSOR_VALUE) {
+        tensor = zrt_scale(unit, tensor, 1.0f); /* an output has memory of its own */
+        if (tensor == NULL)
+            return;
+    }
+    if (zrt__grow(&build->edges, &build->edges_capacity, build->n_edges, sizeof *build->edges) != ZRT_OK ||
+        zrt__grow(&unit->outputs, &unit->outputs_capacity, unit->n_outputs, sizeof *unit->outputs) != ZRT_OK) {
+        unit_out_of_memory(unit);
+        return;
+    }
+    zrt__edge *edge = &build->edges[build->n_edges];
+    *edge = (zrt__edge){.name = zrt__strdup(name), .producer = unit->index, .dtype = tensor->dtype,
+                        .n_dims = tensor->n_dims, .requires_grad = tensor->requires_grad, .last_consumer = -1,
+                        .is_logits = is_logits};
+    if (edge->name == NULL) {
+        unit_out_of_memory(unit);
+        return;
+    }
+    memcpy(edge->dims, tensor->dims, sizeof edge->dims);
+    unit->outputs[unit->n_outputs++] = (zrt__port){(int)build->n_edges, tensor->id, ZRT__NO_TENSOR};
+    build->n_edges++;
+}
