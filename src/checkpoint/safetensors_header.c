@@ -83,7 +83,7 @@ static zrt_status parse_tensor(const char *path, const char *name, const json_t 
     entry->dtype_name = dtypes[d].name;
     entry->readable = dtypes[d].dtype >= 0;
     entry->dtype = entry->readable ? (zrt_dtype)dtypes[d].dtype : ZRT_UINT8;
-    uint64_t bytes;
+    uint64_t bytes = 0;
     ZRT_TRY(parse_shape(path, name, json_object_get(object, "shape"), dtypes[d].bytes, entry, &bytes));
 
     const json_t *offsets = json_object_get(object, "data_offsets");
