@@ -1,0 +1,144 @@
+#include "config.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "nn/hf_config.h"
+#include "nn/nn.h"
+
+/* The shortest decimal that is this float: 0.02, not 0.0199999996. */
+static json_t *number(float value)
+{
+    char text[32];
+    for (int digits = 6; digits <= 9; digits++) {
+        snprintf(text, sizeof text, "%.*g", digits, (double)value);
+        if (strtof(text, NULL) == value)
+            break;
+    }
+    return json_real(strtod(text, NULL));
+}
+
+static json_t *token(int32_t id)
+{
+    return id < 0 ? json_null() : json_integer(id);
+}
+
+static const char *torch_name(zrt_dtype dtype)
+{
+    switch (dtype) {
+    case ZRT_FLOAT16:
+        return "float16";
+    case ZRT_BFLOAT16:
+        return "bfloat16";
+    case ZRT_FLOAT64:
+        return "float64";
+    default:
+        return "float32";
+    }
+}
+
+/* In the spelling of transformers 4, which transformers 5 reads too. */
+static json_t *gpt2_object(const zrt_gpt2_spec *s, const zrt_model_info *info)
+{
+    return json_pack("{s:[s], s:s, s:I, s:I, s:I, s:I, s:I, s:o, s:s, s:o, s:o, s:o, s:o, s:o, s:b, s:b, s:b, s:o, s:o}",
+                     "architectures", "GPT2LMHeadModel", "model_type", "gpt2", "vocab_size", (json_int_t)s->vocab_size,
+                     "n_positions", (json_int_t)s->n_positions, "n_embd", (json_int_t)s->n_embd, "n_layer",
+                     (json_int_t)s->n_layer, "n_head", (json_int_t)s->n_head, "n_inner",
+                     s->n_inner == 0 ? json_null() : json_integer(s->n_inner), "activation_function",
+                     zrt__activation_name(s->activation_function), "resid_pdrop", number(s->resid_pdrop), "embd_pdrop",
+                     number(s->embd_pdrop), "attn_pdrop", number(s->attn_pdrop), "layer_norm_epsilon",
+                     number(s->layer_norm_epsilon), "initializer_range", number(s->initializer_range), "tie_word_embeddings",
+                     s->tie_word_embeddings, "scale_attn_weights", s->scale_attn_weights, "scale_attn_by_inverse_layer_idx",
+                     s->scale_attn_by_inverse_layer_idx, "bos_token_id", token(info->bos_token_id), "eos_token_id",
+                     token(info->eos_token_id));
+}
+
+static json_t *rope_object(const zrt_rope_spec *rope)
+{
+    if (rope->factor == 0.0f || rope->factor == 1.0f)
+        return json_null();
+    return json_pack("{s:s, s:o, s:o, s:o, s:I}", "rope_type", "llama3", "factor", number(rope->factor), "low_freq_factor",
+                     number(rope->low_freq_factor), "high_freq_factor", number(rope->high_freq_factor),
+                     "original_max_position_embeddings", (json_int_t)rope->original_max_length);
+}
+
+static json_t *llama_object(const zrt_llama_spec *s, const zrt_model_info *info)
+{
+    return json_pack("{s:[s], s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:o, s:o, s:o, s:o, s:o, s:b, s:b, s:b, s:o, s:o}",
+                     "architectures", "LlamaForCausalLM", "model_type", "llama", "vocab_size", (json_int_t)s->vocab_size,
+                     "max_position_embeddings", (json_int_t)s->max_position_embeddings, "hidden_size",
+                     (json_int_t)s->hidden_size, "intermediate_size", (json_int_t)s->intermediate_size, "num_hidden_layers",
+                     (json_int_t)s->num_hidden_layers, "num_attention_heads", (json_int_t)s->num_attention_heads,
+                     "num_key_value_heads", (json_int_t)s->num_key_value_heads, "head_dim", (json_int_t)s->head_dim,
+                     "hidden_act", zrt__activation_name(s->hidden_act), "rms_norm_eps", number(s->rms_norm_eps),
+                     "initializer_range", number(s->initializer_range), "attention_dropout", number(s->attention_dropout),
+                     "rope_theta", number(s->rope.theta), "rope_scaling", rope_object(&s->rope), "tie_word_embeddings",
+                     s->tie_word_embeddings, "attention_bias", s->attention_bias, "mlp_bias", s->mlp_bias, "bos_token_id",
+                     token(info->bos_token_id), "eos_token_id", token(info->eos_token_id));
+}
+
+zrt_status zrt__hf_config_text(const zrt_model *model, zrt_dtype stored, char **text_out)
+{
+    const zrt_gpt2_spec *gpt2;
+    const zrt_llama_spec *llama;
+    const char *original = NULL;
+    const zrt_model_info *info = zrt_model_get_info(model);
+    json_t *object;
+    if (zrt__gpt2_get(model, &gpt2, &original))
+        object = original != NULL ? NULL : gpt2_object(gpt2, info);
+    else if (zrt__llama_get(model, &llama, &original))
+        object = original != NULL ? NULL : llama_object(llama, info);
+    else
+        return zrt__fail(ZRT_ERR_NOT_SUPPORTED, "model %s has no config.json: transformers has no such model",
+                         zrt_model_get_name(model));
+    if (original != NULL) {
+        *text_out = zrt__strdup(original);
+        return *text_out == NULL ? ZRT_ERR_MEMORY : ZRT_OK;
+    }
+    char *text = NULL, *line = NULL;
+    if (object != NULL && json_object_set_new(object, "torch_dtype", json_string(torch_name(stored))) == 0)
+        text = json_dumps(object, JSON_INDENT(2) | JSON_SORT_KEYS | JSON_REAL_PRECISION(9));
+    json_decref(object);
+    if (text == NULL)
+        return zrt__fail(ZRT_ERR_MEMORY, "config.json: no memory for its text");
+    line = zrt__format("%s\n", text);
+    free(text);
+    *text_out = line;
+    return line == NULL ? ZRT_ERR_MEMORY : ZRT_OK;
+}
+
+static zrt_status write_file(const char *path, const char *text)
+{
+    FILE *file = fopen(path, "wb");
+    if (file == NULL)
+        return zrt__fail(ZRT_ERR_IO, "%s: cannot create: %s", path, strerror(errno));
+    bool good = fputs(text, file) >= 0 && fflush(file) == 0 && fsync(fileno(file)) == 0;
+    int reason = errno;
+    if (fclose(file) != 0 && good) {
+        good = false;
+        reason = errno;
+    }
+    return good ? ZRT_OK : zrt__fail(ZRT_ERR_IO, "%s: cannot write: %s", path, strerror(reason));
+}
+
+zrt_status zrt__hf_config_write(const zrt_model *model, zrt_dtype stored, const char *folder)
+{
+    char *text;
+    ZRT_TRY(zrt__hf_config_text(model, stored, &text));
+    char *path = zrt__format("%s/config.json", folder), *temporary = zrt__format("%s/config.json.tmp", folder);
+    zrt_status status = path == NULL || temporary == NULL ? ZRT_ERR_MEMORY : write_file(temporary, text);
+    if (status == ZRT_OK && rename(temporary, path) != 0)
+        status = zrt__fail(ZRT_ERR_IO, "%s: cannot rename to %s: %s", temporary, path, strerror(errno));
+    if (status != ZRT_OK && temporary != NULL)
+        unlink(temporary);
+    free(text);
+    free(path);
+    free(temporary);
+    return status;
+}

@@ -1,0 +1,128 @@
+#include "config.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "nn/hf_config.h"
+#include "nn/nn.h"
+
+#define MAX_CONFIG_BYTES (16 << 20)
+#define MAX_NAME 64
+
+/* Insertions, deletions and substitutions between two short names (Levenshtein). */
+static size_t distance(const char *a, const char *b)
+{
+    size_t row[MAX_NAME + 1], n = strlen(b);
+    if (strlen(a) > MAX_NAME || n > MAX_NAME)
+        return MAX_NAME;
+    for (size_t j = 0; j <= n; j++)
+        row[j] = j;
+    for (size_t i = 1; a[i - 1] != '\0'; i++) {
+        size_t corner = row[0];
+        row[0] = i;
+        for (size_t j = 1; j <= n; j++) {
+            size_t best = corner + (a[i - 1] != b[j - 1]);
+            if (row[j] + 1 < best)
+                best = row[j] + 1;
+            if (row[j - 1] + 1 < best)
+                best = row[j - 1] + 1;
+            corner = row[j];
+            row[j] = best;
+        }
+    }
+    return row[n];
+}
+
+static zrt_status unknown(const char *name)
+{
+    const char *nearest = NULL, *preset;
+    size_t least = MAX_NAME;
+    char list[512] = "";
+    for (int i = 0; (preset = zrt_model_preset(i)) != NULL; i++) {
+        size_t d = distance(name, preset), used = strlen(list);
+        if (d < least) {
+            least = d;
+            nearest = preset;
+        }
+        snprintf(list + used, sizeof list - used, "%s%s", i == 0 ? "" : ", ", preset);
+    }
+    if (strchr(name, '/') != NULL)
+        return zrt__fail(ZRT_ERR_CONFIG, "model '%.256s': there is no such folder", name);
+    if (nearest != NULL && least <= 1 + strlen(name) / 3)
+        return zrt__fail(ZRT_ERR_CONFIG, "model '%.256s' is neither a preset nor a folder; did you mean '%s'? There are %s", name,
+                         nearest, list);
+    return zrt__fail(ZRT_ERR_CONFIG, "model '%.256s' is neither a preset nor a folder; presets are %s", name, list);
+}
+
+/* Reads a small file whole; the text ends with a NUL. */
+static zrt_status read_text(const char *path, char **text_out, size_t *bytes_out)
+{
+    FILE *file = fopen(path, "rb");
+    if (file == NULL)
+        return zrt__fail(errno == ENOENT ? ZRT_ERR_INPUT : ZRT_ERR_IO, "%s: cannot open: %s", path, strerror(errno));
+    struct stat info;
+    zrt_status status = ZRT_OK;
+    char *text = NULL;
+    size_t bytes = 0;
+    if (fstat(fileno(file), &info) != 0) {
+        status = zrt__fail(ZRT_ERR_IO, "%s: %s", path, strerror(errno));
+    } else if (!S_ISREG(info.st_mode) || info.st_size > MAX_CONFIG_BYTES) {
+        status = zrt__fail(ZRT_ERR_INPUT, "%s: not a regular file of at most %d MiB", path, MAX_CONFIG_BYTES >> 20);
+    } else {
+        text = zrt__malloc((size_t)info.st_size + 1);
+        if (text == NULL)
+            status = ZRT_ERR_MEMORY;
+        else
+            bytes = fread(text, 1, (size_t)info.st_size, file);
+        if (status == ZRT_OK && ferror(file))
+            status = zrt__fail(ZRT_ERR_IO, "%s: cannot read: %s", path, strerror(errno));
+    }
+    fclose(file);
+    if (status != ZRT_OK) {
+        free(text);
+        return status;
+    }
+    text[bytes] = '\0';
+    *text_out = text;
+    *bytes_out = bytes;
+    return ZRT_OK;
+}
+
+static zrt_status open_folder(const char *folder, const char *path, zrt_model **model_out)
+{
+    char *text = NULL;
+    size_t bytes = 0;
+    ZRT_TRY(read_text(path, &text, &bytes));
+    zrt_status status = zrt__hf_config_read(path, folder, text, bytes, model_out);
+    free(text);
+    return status;
+}
+
+zrt_status zrt_model_open(const char *name_or_folder, zrt_model **model_out)
+{
+    const zrt_gpt2_spec *gpt2;
+    const zrt_llama_spec *llama;
+    struct stat folder, config;
+    char *path = zrt__format("%s/config.json", name_or_folder);
+    if (path == NULL)
+        return ZRT_ERR_MEMORY;
+    bool is_folder = stat(name_or_folder, &folder) == 0 && S_ISDIR(folder.st_mode);
+    zrt_status status;
+    /* As in transformers, a folder that holds a model comes before a published name. */
+    if (is_folder && stat(path, &config) == 0)
+        status = open_folder(name_or_folder, path, model_out);
+    else if (zrt__preset_find(name_or_folder, &gpt2, &llama))
+        status = gpt2 != NULL ? zrt__gpt2_create(name_or_folder, gpt2, NULL, model_out)
+                              : zrt__llama_create(name_or_folder, llama, NULL, model_out);
+    else if (is_folder)
+        status = zrt__fail(ZRT_ERR_INPUT, "%s: no config.json in this folder", name_or_folder);
+    else
+        status = unknown(name_or_folder);
+    free(path);
+    return status;
+}
