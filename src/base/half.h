@@ -2,6 +2,7 @@
 #ifndef ZRT_BASE_HALF_H
 #define ZRT_BASE_HALF_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -27,7 +28,10 @@ static inline uint16_t zrt__float_to_bf16(float f)
 float zrt__fp16_to_float(uint16_t h);
 uint16_t zrt__float_to_fp16(float f);
 
-/* n elements between any two of fp32, fp16, bf16, fp64. Vectorised where the processor can. dst == src is allowed for equal sizes. */
+/* n elements between any two of fp32, fp16, bf16, fp64 (through fp32). Vectorised where the processor can. dst == src is allowed for equal sizes. */
 void zrt__convert(void *dst, zrt_dtype dst_dtype, const void *src, zrt_dtype src_dtype, size_t n);
+
+/* The same by the instructions "portable", "avx2" or "avx512"; false where the processor lacks them. The tests compare them. */
+bool zrt__convert_by(const char *isa, void *dst, zrt_dtype dst_dtype, const void *src, zrt_dtype src_dtype, size_t n);
 
 #endif

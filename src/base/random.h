@@ -35,6 +35,8 @@ static inline float zrt__uniform_from_bits(uint32_t bits)
 /* Elements [first, first + n) of a stream of standard normals (Box-Muller) or uniforms in [-1, 1) keyed by `key`. */
 void zrt__random_normal(uint64_t key, uint64_t first, size_t n, float *out);
 void zrt__random_uniform(uint64_t key, uint64_t first, size_t n, float *out);
+/* As zrt__random_normal without the instructions that not every processor has; the tests compare them. */
+void zrt__random_normal_portable(uint64_t key, uint64_t first, size_t n, float *out);
 
 /* Image of i under a permutation of [0, n) keyed by `key` (Feistel network with cycle walking): no table. */
 uint64_t zrt__permute(uint64_t key, uint64_t n, uint64_t i);

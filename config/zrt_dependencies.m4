@@ -1,0 +1,46 @@
+# ZRT_DEPENDENCIES
+# Open MPI, serial HDF5, jansson, hwloc and the header of OpenBLAS, each by pkg-config.
+# Sets ZRT_DEP_CFLAGS and ZRT_DEP_LIBS, and MPIEXEC for the tests.
+AC_DEFUN([ZRT_DEPENDENCIES], [
+PKG_PROG_PKG_CONFIG([0.29])
+PKG_INSTALLDIR
+ZRT_DEP_CFLAGS=
+ZRT_DEP_LIBS=
+# Open MPI and HDF5 by their own names: mpi.pc and hdf5.pc are alternatives that may mean another build.
+_ZRT_DEPENDENCY([MPI], [mpi], [ompi-c >= 4.1], [libopenmpi-dev])
+_ZRT_DEPENDENCY([HDF5], [hdf5], [hdf5-serial >= 1.10], [libhdf5-dev])
+_ZRT_DEPENDENCY([JANSSON], [jansson], [jansson >= 2.10], [libjansson-dev])
+_ZRT_DEPENDENCY([HWLOC], [hwloc], [hwloc >= 2.0], [libhwloc-dev])
+# OpenBLAS is loaded at run time, because the kernels that suit the processor must be named before it starts.
+_ZRT_DEPENDENCY([OPENBLAS], [openblas], [openblas >= 0.3], [libopenblas-dev])
+
+zrt_saved_CPPFLAGS=$CPPFLAGS
+CPPFLAGS="$CPPFLAGS $ZRT_DEP_CFLAGS"
+AC_CHECK_HEADERS([mpi.h hdf5.h jansson.h hwloc.h cblas.h], [],
+                 [AC_MSG_ERROR([a header of a dependency is missing: see config.log])])
+CPPFLAGS=$zrt_saved_CPPFLAGS
+
+zrt_saved_LIBS=$LIBS
+LIBS=
+AC_SEARCH_LIBS([dlopen], [dl], [], [AC_MSG_ERROR([dlopen is needed])])
+AC_SEARCH_LIBS([pthread_create], [pthread], [], [AC_MSG_ERROR([POSIX threads are needed])])
+AC_SEARCH_LIBS([shm_open], [rt], [], [AC_MSG_ERROR([shm_open is needed])])
+ZRT_DEP_LIBS="$ZRT_DEP_LIBS $LIBS -lpthread -lm"
+LIBS=$zrt_saved_LIBS
+
+AC_SUBST([ZRT_DEP_CFLAGS])
+AC_SUBST([ZRT_DEP_LIBS])
+AC_ARG_VAR([MPIEXEC], [the program that starts MPI ranks])
+AC_PATH_PROGS([MPIEXEC], [mpirun mpiexec])
+AS_IF([test -z "$MPIEXEC"], [AC_MSG_ERROR([mpirun is needed (Debian: openmpi-bin)])])
+])
+
+# _ZRT_DEPENDENCY(VARIABLE, NAME, MODULE AND VERSION, DEBIAN PACKAGE)
+# Its include folders count as the system's: zerort's warnings are not for foreign headers.
+AC_DEFUN([_ZRT_DEPENDENCY], [
+PKG_CHECK_MODULES([$1], [$3], [],
+                  [AC_MSG_ERROR([pkg-config finds no $3 (Debian: $4), or set $1_CFLAGS and $1_LIBS])])
+AS_VAR_SET([zrt_version_$2], [`$PKG_CONFIG --modversion m4_bregexp([$3], [^\([^ ]+\).*], [\1]) 2>/dev/null`])
+ZRT_DEP_CFLAGS="$ZRT_DEP_CFLAGS "`AS_ECHO(["$$1_CFLAGS"]) | $SED -e 's/-I */-isystem /g'`
+m4_if([$1], [OPENBLAS], [], [ZRT_DEP_LIBS="$ZRT_DEP_LIBS $$1_LIBS"])
+])
