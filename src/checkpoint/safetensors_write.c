@@ -221,7 +221,7 @@ static size_t file_end(const zrt__safetensors_writer *writer, size_t first, size
     size_t i = first;
     for (; i < writer->n_tensors; i++) {
         uint64_t more = tensor_bytes(&writer->tensors[i]);
-        if (limit > 0 && i > first && bytes + more > limit)
+        if (limit > 0 && i > first && more > 0 && bytes + more > limit)
             break;
         bytes += more;
     }
