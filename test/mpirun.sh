@@ -18,9 +18,8 @@ program=$1
 shift
 case $program in */*) ;; *) program=./$program ;; esac
 name=${program##*/}
-folder=${program%/*}
-source=$ZRT_SRCDIR/test/${folder##*/test/}/$name.c
-[ -f "$source" ] || source=$ZRT_SRCDIR/test/$name.c
+from_test=/$program
+source=$ZRT_SRCDIR/test/${from_test##*/test/}.c
 
 declared() { sed -n "s,^.*/\* $1: *\([0-9 ]*[0-9]\) *\*/.*\$,\1,p" "$source" 2>/dev/null | head -n 1; }
 

@@ -22,7 +22,7 @@ void zrt_log_set_sink(zrt_log_fn *new_sink, void *user)
 
 void zrt__log(zrt_log_level level, const char *format, ...)
 {
-    char text[1024];
+    char text[4096];
     va_list args;
 
     va_start(args, format);
