@@ -50,13 +50,13 @@ ZRT_EXPORT zrt_status zrt_loss_value(zrt_loss *loss, double *mean_out, int64_t *
 
 /* What a step did. Waits for the last step to finish. Local; equal on all ranks. */
 typedef struct zrt_metrics {
-    int64_t step;          /* steps so far, skipped ones too */
-    int64_t skipped;       /* of them, skipped for an overflow */
-    double loss;           /* mean over the counted labels of all ranks and micro-steps */
-    double grad_norm;      /* global, before clipping */
-    double learning_rate;  /* used by the step */
-    double loss_scale;     /* used by the step */
-    int64_t counted;       /* labels counted in the step, all ranks */
+    int64_t step;         /* steps so far, skipped ones too */
+    int64_t skipped;      /* of them, skipped for an overflow */
+    double loss;          /* mean over the counted labels of all ranks and micro-steps */
+    double grad_norm;     /* global, before clipping */
+    double learning_rate; /* used by the step */
+    double loss_scale;    /* used by the step */
+    int64_t counted;      /* labels counted in the step, all ranks */
 } zrt_metrics;
 ZRT_EXPORT zrt_status zrt_engine_metrics(zrt_engine *engine, zrt_metrics *metrics_out);
 

@@ -49,9 +49,9 @@ ZRT_EXPORT zrt_status zrt_model_add_field(zrt_model *model, const char *name, zr
 
 /* Facts that configuration and generation ask for; 0 where unknown. Local. */
 typedef struct zrt_model_info {
-    int64_t hidden_size;    /* for "auto" buckets */
-    int64_t vocab_size;     /* bound of input_ids */
-    int64_t max_length;     /* longest sequence */
+    int64_t hidden_size;                /* for "auto" buckets */
+    int64_t vocab_size;                 /* bound of input_ids */
+    int64_t max_length;                 /* longest sequence */
     int32_t bos_token_id, eos_token_id; /* -1 where there is none */
 } zrt_model_info;
 ZRT_EXPORT void zrt_model_set_info(zrt_model *model, const zrt_model_info *info);
@@ -61,8 +61,8 @@ ZRT_EXPORT const char *zrt_model_get_name(const zrt_model *model);
 /* Parameters, in the order of declaration, shared ones once. Local. Lends the name. */
 ZRT_EXPORT int zrt_model_n_parameters(const zrt_model *model);
 ZRT_EXPORT int64_t zrt_model_n_elements(const zrt_model *model);
-ZRT_EXPORT zrt_status zrt_model_get_parameter(const zrt_model *model, int index, const char **name_out,
-                                              int *n_dims_out, int64_t dims_out[ZRT_MAX_DIMS]);
+ZRT_EXPORT zrt_status zrt_model_get_parameter(const zrt_model *model, int index, const char **name_out, int *n_dims_out,
+                                              int64_t dims_out[ZRT_MAX_DIMS]);
 
 /* Excludes parameters whose name matches the shell pattern from training: gathered, no gradient, no state. Local.
  * A pattern that matches nothing is ZRT_ERR_CONFIG. Must come before zrt_engine_create. */
@@ -80,7 +80,8 @@ typedef struct zrt_initializer {
 } zrt_initializer;
 
 /* Declares a parameter of this unit. Matrices (2 dimensions and more) are in the weight-decay group, vectors are not. */
-ZRT_EXPORT zrt_tensor *zrt_param(zrt_unit *unit, const char *name, int n_dims, const int64_t *dims, zrt_initializer init);
+ZRT_EXPORT zrt_tensor *zrt_param(zrt_unit *unit, const char *name, int n_dims, const int64_t *dims,
+                                 zrt_initializer init);
 
 /* Declares several matrices [out_i, in] that lie one below the other and are used as one [sum of out_i, in]: query, key and value, or gate
  * and up. They keep their own names and shapes in checkpoints. The tensor returned is the whole.

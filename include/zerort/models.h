@@ -16,7 +16,7 @@ typedef struct zrt_gpt2_spec {
     float resid_pdrop, embd_pdrop, attn_pdrop;
     zrt_activation_kind activation_function;
     bool tie_word_embeddings;
-    bool scale_attn_weights;                  /* 1 / sqrt(head_dim) */
+    bool scale_attn_weights; /* 1 / sqrt(head_dim) */
     bool scale_attn_by_inverse_layer_idx;
 } zrt_gpt2_spec;
 ZRT_EXPORT zrt_status zrt_model_gpt2(const zrt_gpt2_spec *spec, zrt_model **model_out);

@@ -43,16 +43,21 @@ typedef struct zrt_attention_spec {
     int n_heads, n_kv_heads; /* n_heads a multiple of n_kv_heads */
     int head_dim;
     bool causal;
-    float scale;             /* 0: 1 / sqrt(head_dim) */
-    float dropout;           /* of the probabilities, in training only */
-    const zrt_rope_spec *rope;    /* NULL: none; copied */
-    zrt_tensor *lengths;     /* int32 [B]: keys at and beyond it are not seen; NULL: all */
-    zrt_tensor *segment_ids; /* int32 [B, T]: only equal ids see one another; NULL: all */
+    float scale;               /* 0: 1 / sqrt(head_dim) */
+    float dropout;             /* of the probabilities, in training only */
+    const zrt_rope_spec *rope; /* NULL: none; copied */
+    zrt_tensor *lengths;       /* int32 [B]: keys at and beyond it are not seen; NULL: all */
+    zrt_tensor *segment_ids;   /* int32 [B, T]: only equal ids see one another; NULL: all */
 } zrt_attention_spec;
 ZRT_EXPORT zrt_tensor *zrt_attention(zrt_unit *unit, zrt_tensor *qkv, const zrt_attention_spec *spec);
 
 typedef enum zrt_activation_kind {
-    ZRT_RELU, ZRT_GELU /* erf */, ZRT_GELU_TANH /* gelu_new, Hendrycks and Gimpel 2016 */, ZRT_SILU, ZRT_TANH, ZRT_SIGMOID
+    ZRT_RELU,
+    ZRT_GELU /* erf */,
+    ZRT_GELU_TANH /* gelu_new, Hendrycks and Gimpel 2016 */,
+    ZRT_SILU,
+    ZRT_TANH,
+    ZRT_SIGMOID
 } zrt_activation_kind;
 ZRT_EXPORT zrt_tensor *zrt_activation(zrt_unit *unit, zrt_tensor *x, zrt_activation_kind kind);
 

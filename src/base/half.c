@@ -110,34 +110,34 @@ static void write_copy(void *dst, const float *src, size_t n)
 }
 
 /* The functions of one instruction set and the table of them. */
-#define CONVERTER(isa, attributes, read_16, write_16)                                              \
-    attributes static void read_fp16_##isa(float *dst, const void *src, size_t n)                  \
-    {                                                                                              \
-        read_16(dst, src, n);                                                                      \
-    }                                                                                              \
-    attributes static void write_fp16_##isa(void *dst, const float *src, size_t n)                 \
-    {                                                                                              \
-        write_16(dst, src, n);                                                                     \
-    }                                                                                              \
-    attributes static void read_bf16_##isa(float *dst, const void *src, size_t n)                  \
-    {                                                                                              \
-        read_bf16(dst, src, n);                                                                    \
-    }                                                                                              \
-    attributes static void write_bf16_##isa(void *dst, const float *src, size_t n)                 \
-    {                                                                                              \
-        write_bf16(dst, src, n);                                                                   \
-    }                                                                                              \
-    attributes static void read_fp64_##isa(float *dst, const void *src, size_t n)                  \
-    {                                                                                              \
-        read_fp64(dst, src, n);                                                                    \
-    }                                                                                              \
-    attributes static void write_fp64_##isa(void *dst, const float *src, size_t n)                 \
-    {                                                                                              \
-        write_fp64(dst, src, n);                                                                   \
-    }                                                                                              \
-    static const converter converter_##isa = {                                                     \
-        .read = {read_copy, read_fp16_##isa, read_bf16_##isa, read_fp64_##isa},                    \
-        .write = {write_copy, write_fp16_##isa, write_bf16_##isa, write_fp64_##isa},               \
+#define CONVERTER(isa, attributes, read_16, write_16)                                \
+    attributes static void read_fp16_##isa(float *dst, const void *src, size_t n)    \
+    {                                                                                \
+        read_16(dst, src, n);                                                        \
+    }                                                                                \
+    attributes static void write_fp16_##isa(void *dst, const float *src, size_t n)   \
+    {                                                                                \
+        write_16(dst, src, n);                                                       \
+    }                                                                                \
+    attributes static void read_bf16_##isa(float *dst, const void *src, size_t n)    \
+    {                                                                                \
+        read_bf16(dst, src, n);                                                      \
+    }                                                                                \
+    attributes static void write_bf16_##isa(void *dst, const float *src, size_t n)   \
+    {                                                                                \
+        write_bf16(dst, src, n);                                                     \
+    }                                                                                \
+    attributes static void read_fp64_##isa(float *dst, const void *src, size_t n)    \
+    {                                                                                \
+        read_fp64(dst, src, n);                                                      \
+    }                                                                                \
+    attributes static void write_fp64_##isa(void *dst, const float *src, size_t n)   \
+    {                                                                                \
+        write_fp64(dst, src, n);                                                     \
+    }                                                                                \
+    static const converter converter_##isa = {                                       \
+        .read = {read_copy, read_fp16_##isa, read_bf16_##isa, read_fp64_##isa},      \
+        .write = {write_copy, write_fp16_##isa, write_bf16_##isa, write_fp64_##isa}, \
     }
 
 CONVERTER(portable, , read_fp16, write_fp16);
@@ -203,7 +203,8 @@ static const converter *best_converter(void)
     return &converter_portable;
 }
 
-static void convert(const converter *with, void *dst, zrt_dtype dst_dtype, const void *src, zrt_dtype src_dtype, size_t n)
+static void convert(const converter *with, void *dst, zrt_dtype dst_dtype, const void *src, zrt_dtype src_dtype,
+                    size_t n)
 {
     size_t dst_bytes = zrt_dtype_bytes(dst_dtype), src_bytes = zrt_dtype_bytes(src_dtype);
 

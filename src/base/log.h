@@ -4,7 +4,6 @@
 
 #include <zerort/log.h>
 
-
 void zrt__log(zrt_log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 #endif

@@ -40,7 +40,8 @@ static double meaning(uint16_t h, int exponent_bits)
 static uint16_t nearest(float f, int exponent_bits)
 {
     double x = fabs((double)f);
-    uint16_t infinity = (uint16_t)(((1 << exponent_bits) - 1) << (15 - exponent_bits)), low = 0, high = infinity, result;
+    uint16_t infinity = (uint16_t)(((1 << exponent_bits) - 1) << (15 - exponent_bits)), low = 0, high = infinity,
+             result;
     double step, below, above;
 
     while (high - low > 1) {
@@ -78,7 +79,8 @@ static void test_all_values(zrt_dtype dtype, int exponent_bits)
             n_wrong += !isnan(floats[i]) || bits_of(one) != bits_of(floats[i]);
             n_back += !isnan(meaning(back[i], exponent_bits)) || again != back[i];
         } else {
-            n_wrong += (double)floats[i] != want || !signbit(floats[i]) != !signbit(want) || bits_of(one) != bits_of(floats[i]);
+            n_wrong += (double)floats[i] != want || !signbit(floats[i]) != !signbit(want) ||
+                       bits_of(one) != bits_of(floats[i]);
             n_back += back[i] != i || again != back[i];
         }
     }

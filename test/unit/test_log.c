@@ -28,7 +28,8 @@ int main(void)
     zrt__log(ZRT_LOG_ERROR, "nobody hears this");
     zrt_log_set_sink(listen, &h);
     zrt__log(ZRT_LOG_WARNING, "%d of %s", 4, "five");
-    tap_ok(h.n == 1 && h.level == ZRT_LOG_WARNING && strcmp(h.text, "4 of five") == 0, "the sink gets level and message");
+    tap_ok(h.n == 1 && h.level == ZRT_LOG_WARNING && strcmp(h.text, "4 of five") == 0,
+           "the sink gets level and message");
     zrt__log(ZRT_LOG_INFO, "%01500d", 0);
     tap_ok(h.n == 2 && strlen(h.text) == 1500, "long messages arrive whole");
     zrt_log_set_sink(NULL, NULL);

@@ -11,8 +11,8 @@ enum { N = 1 << 20 };
 
 static float all[N], part[N];
 
-static bool draws(uint32_t counter0, uint32_t counter1, uint32_t counter2, uint32_t counter3, uint32_t key0, uint32_t key1,
-                  uint32_t want0, uint32_t want1, uint32_t want2, uint32_t want3)
+static bool draws(uint32_t counter0, uint32_t counter1, uint32_t counter2, uint32_t counter3, uint32_t key0,
+                  uint32_t key1, uint32_t want0, uint32_t want1, uint32_t want2, uint32_t want3)
 {
     zrt__philox x = zrt__philox4x32((zrt__philox){{counter0, counter1, counter2, counter3}}, key0, key1);
 
@@ -78,7 +78,8 @@ static void test_normal(void)
         pairs += i > 0 ? x * all[i - 1] / N : 0;
         beyond_two += fabs(x) > 2;
     }
-    tap_ok(fabs(moment[1]) < 0.004 && fabs(moment[2] - 1) < 0.006 && fabs(moment[3]) < 0.012 && fabs(moment[4] - 3) < 0.05,
+    tap_ok(fabs(moment[1]) < 0.004 && fabs(moment[2] - 1) < 0.006 && fabs(moment[3]) < 0.012 &&
+               fabs(moment[4] - 3) < 0.05,
            "normal moments 0 1 0 3: %.4f %.4f %.4f %.4f", moment[1], moment[2], moment[3], moment[4]);
     tap_ok(fabs(pairs) < 0.004, "neighbours are uncorrelated: %.4f", pairs);
     tap_ok(fabs(beyond_two / (double)N - 0.0455) < 0.001, "4.55%% lie beyond 2: %.4f", beyond_two / (double)N);
@@ -90,7 +91,8 @@ static void test_normal(void)
         zrt__philox x = zrt__philox4x32((zrt__philox){{block, 0, 0, 0}}, 5, 0);
         for (int pair = 0; pair < 2; pair++) {
             double u = (float)(int32_t)(x.x[2 * pair] >> 1) * 0x1p-31f + 0x1p-32f;
-            double angle = ((double)((x.x[2 * pair + 1] << 2) >> 8) / 16777216.0 - 0.5 + (x.x[2 * pair + 1] >> 30)) * acos(0);
+            double angle =
+                ((double)((x.x[2 * pair + 1] << 2) >> 8) / 16777216.0 - 0.5 + (x.x[2 * pair + 1] >> 30)) * acos(0);
             double radius = sqrt(-2 * log(u));
             n_wrong += !(fabs(all[4 * block + 2 * (unsigned)pair] - radius * cos(angle)) < 2e-6);
             n_wrong += !(fabs(all[4 * block + 2 * (unsigned)pair + 1] - radius * sin(angle)) < 2e-6);
