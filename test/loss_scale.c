@@ -64,13 +64,15 @@ static void compare(size_t number, json_t *test, const decider *with)
     zrt__step_state state;
     memset(&state, 0, sizeof state);
     state.capacity = 1.0;
-    zrt__loss_scaler_init(&rules, ldexp(1.0, (int)json_integer_value(json_object_get(fp16, "initial_scale_power"))), &state);
+    zrt__loss_scaler_init(&rules, ldexp(1.0, (int)json_integer_value(json_object_get(fp16, "initial_scale_power"))),
+                          &state);
     size_t n_wrong = 0;
     int64_t n_overflows = 0;
     for (size_t i = 0; i < json_array_size(steps); i++) {
         json_t *step = json_array_get(steps, i);
         bool overflow = json_integer_value(json_array_get(step, 0)) != 0;
-        double want_before = json_number_value(json_array_get(step, 1)), want_after = json_number_value(json_array_get(step, 2));
+        double want_before = json_number_value(json_array_get(step, 1)),
+               want_after = json_number_value(json_array_get(step, 2));
         double before = state.loss_scale;
         n_overflows += overflow;
         if (decide(with, &rules, overflow, &state) != ZRT_OK) {
@@ -83,8 +85,8 @@ static void compare(size_t number, json_t *test, const decider *with)
             right = right && state.skip == (overflow ? 1 : 0) && state.skipped == n_overflows &&
                     state.unskipped == (int64_t)i + 1 - n_overflows;
         if (!right && n_wrong++ == 0)
-            tap_diag("step %zu (overflow %d): scale %g to %g, recorded %g to %g", i, overflow, before, state.loss_scale, want_before,
-                     want_after);
+            tap_diag("step %zu (overflow %d): scale %g to %g, recorded %g to %g", i, overflow, before, state.loss_scale,
+                     want_before, want_after);
     }
     tap_ok(json_array_size(steps) > 0 && n_wrong == 0, "case %zu: %s, %zu steps, %lld overflows", number, with->name,
            json_array_size(steps), (long long)n_overflows);

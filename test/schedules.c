@@ -73,8 +73,8 @@ static void compare(size_t number, json_t *test)
         worst = deviation > worst ? deviation : worst;
     }
     char *kwargs = json_dumps(json_object_get(test, "lr_scheduler_kwargs"), JSON_COMPACT);
-    tap_ok(n > 0 && n_wrong == 0, "case %zu: %s%s%s, %zu steps, worst %.1e", number, zrt__schedule_type_name(schedule.type),
-           kwargs != NULL ? " " : "", kwargs != NULL ? kwargs : "", n, worst);
+    tap_ok(n > 0 && n_wrong == 0, "case %zu: %s%s%s, %zu steps, worst %.1e", number,
+           zrt__schedule_type_name(schedule.type), kwargs != NULL ? " " : "", kwargs != NULL ? kwargs : "", n, worst);
     free(kwargs);
 }
 

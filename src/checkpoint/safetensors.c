@@ -78,7 +78,8 @@ static zrt_status add_file(zrt__safetensors *file, char *path)
     else if (!S_ISREG(info.st_mode))
         status = zrt__fail(ZRT_ERR_INPUT, "%s: not a regular file", path);
     else if (info.st_size < 8)
-        status = zrt__fail(ZRT_ERR_INPUT, "%s: %jd bytes are too few for a safetensors file", path, (intmax_t)info.st_size);
+        status =
+            zrt__fail(ZRT_ERR_INPUT, "%s: %jd bytes are too few for a safetensors file", path, (intmax_t)info.st_size);
     if (status == ZRT_OK) {
         void *data = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
         if (data == MAP_FAILED) {
@@ -90,8 +91,8 @@ static zrt_status add_file(zrt__safetensors *file, char *path)
     }
     close(fd);
     if (status == ZRT_OK)
-        status = zrt__safetensors_parse(path, m->data, m->bytes, &file->entries, &file->n_entries,
-                                        &file->entries_capacity);
+        status =
+            zrt__safetensors_parse(path, m->data, m->bytes, &file->entries, &file->n_entries, &file->entries_capacity);
     return status;
 }
 
@@ -108,8 +109,8 @@ static zrt_status sort_entries(zrt__safetensors *file)
     for (size_t i = 1; i < file->n_entries; i++) {
         const zrt__safetensors_entry *a = &file->entries[i - 1], *b = &file->entries[i];
         if (strcmp(a->name, b->name) == 0)
-            return zrt__fail(ZRT_ERR_INPUT, "tensor '%.200s' is in %s and in %s; only one of them can be meant", a->name, a->file,
-                             b->file);
+            return zrt__fail(ZRT_ERR_INPUT, "tensor '%.200s' is in %s and in %s; only one of them can be meant",
+                             a->name, a->file, b->file);
     }
     file->used = zrt__calloc(file->n_entries + 1, sizeof *file->used);
     return file->used == NULL ? ZRT_ERR_MEMORY : ZRT_OK;
@@ -130,8 +131,9 @@ static zrt_status add_shards(zrt__safetensors *file, const char *index, json_t *
     {
         const char *shard = json_string_value(value);
         if (shard == NULL || !is_plain_name(shard))
-            return zrt__fail(ZRT_ERR_INPUT, "%s: tensor '%.200s' is in '%.200s', which is not the name of a file in the folder",
-                             index, name, shard == NULL ? "(not a string)" : shard);
+            return zrt__fail(ZRT_ERR_INPUT,
+                             "%s: tensor '%.200s' is in '%.200s', which is not the name of a file in the folder", index,
+                             name, shard == NULL ? "(not a string)" : shard);
         char *path = zrt__format("%s/%s", file->path, shard);
         if (path == NULL)
             return ZRT_ERR_MEMORY;
@@ -149,8 +151,9 @@ static zrt_status add_shards(zrt__safetensors *file, const char *index, json_t *
         const zrt__safetensors_entry *entry = zrt__safetensors_find(file, name);
         const char *shard = json_string_value(value);
         if (entry == NULL || strcmp(strrchr(entry->file, '/') + 1, shard) != 0)
-            return zrt__fail(ZRT_ERR_INPUT, "%s: tensor '%.200s' is not in %s/%s; a shard is missing or of another model", index,
-                             name, file->path, shard);
+            return zrt__fail(ZRT_ERR_INPUT,
+                             "%s: tensor '%.200s' is not in %s/%s; a shard is missing or of another model", index, name,
+                             file->path, shard);
     }
     return ZRT_OK;
 }
@@ -190,9 +193,12 @@ static zrt_status add_folder(zrt__safetensors *file)
         } else if (access(index, F_OK) == 0) {
             status = add_index(file, index);
         } else {
-            status = zrt__fail(ZRT_ERR_INPUT, "%s: neither model.safetensors nor model.safetensors.index.json in this folder%s",
-                               file->path, access(pickle, F_OK) != 0 ? "" :
-                               "; pytorch_model.bin can run code when it is read and is not: save the model with safetensors");
+            status = zrt__fail(
+                ZRT_ERR_INPUT, "%s: neither model.safetensors nor model.safetensors.index.json in this folder%s",
+                file->path,
+                access(pickle, F_OK) != 0
+                    ? ""
+                    : "; pytorch_model.bin can run code when it is read and is not: save the model with safetensors");
         }
     }
     free(single);
@@ -212,7 +218,8 @@ zrt_status zrt__safetensors_open(const char *path, zrt__safetensors **file_out)
     if (file->path == NULL) {
         status = ZRT_ERR_MEMORY;
     } else if (stat(path, &info) != 0) {
-        status = zrt__fail(errno == ENOENT || errno == ENOTDIR ? ZRT_ERR_INPUT : ZRT_ERR_IO, "%s: %s", path, strerror(errno));
+        status = zrt__fail(errno == ENOENT || errno == ENOTDIR ? ZRT_ERR_INPUT : ZRT_ERR_IO, "%s: %s", path,
+                           strerror(errno));
     } else if (S_ISDIR(info.st_mode)) {
         status = add_folder(file);
     } else {
@@ -288,15 +295,17 @@ zrt_status zrt__safetensors_find_parameter(zrt__safetensors *file, const char *n
 {
     const zrt__safetensors_entry *entry = find_spelling(file, name);
     if (entry == NULL)
-        return zrt__fail(ZRT_ERR_INPUT, "%s: no tensor '%s'; the weights are of another model or incomplete", file->path, name);
+        return zrt__fail(ZRT_ERR_INPUT, "%s: no tensor '%s'; the weights are of another model or incomplete",
+                         file->path, name);
     if (!is_floating(entry))
-        return zrt__fail(ZRT_ERR_INPUT, "%s: parameter '%s' is stored as %s; convert it to F32, F16 or BF16", entry->file,
-                         entry->name, entry->dtype_name);
+        return zrt__fail(ZRT_ERR_INPUT, "%s: parameter '%s' is stored as %s; convert it to F32, F16 or BF16",
+                         entry->file, entry->name, entry->dtype_name);
     if (entry->n_dims != n_dims || (n_dims > 0 && memcmp(entry->dims, dims, (size_t)n_dims * sizeof *dims) != 0)) {
         char have[160], want[160];
         format_dims(have, sizeof have, entry->n_dims, entry->dims);
         format_dims(want, sizeof want, n_dims, dims);
-        return zrt__fail(ZRT_ERR_INPUT, "%s: tensor '%s' has shape %s, the model wants %s; config.json and weights differ",
+        return zrt__fail(ZRT_ERR_INPUT,
+                         "%s: tensor '%s' has shape %s, the model wants %s; config.json and weights differ",
                          entry->file, entry->name, have, want);
     }
     file->used[entry - file->entries] = true;
@@ -327,7 +336,8 @@ const zrt__safetensors_entry *zrt__safetensors_next_unused(const zrt__safetensor
 static zrt_status check_range(const zrt__safetensors_entry *entry, int64_t first, int64_t n)
 {
     if (first < 0 || n < 0 || first > entry->n_elements || n > entry->n_elements - first)
-        return zrt__fail(ZRT_ERR_INTERNAL, "%s: elements %" PRId64 " and %" PRId64 " more of tensor '%s', which has %" PRId64,
+        return zrt__fail(ZRT_ERR_INTERNAL,
+                         "%s: elements %" PRId64 " and %" PRId64 " more of tensor '%s', which has %" PRId64,
                          entry->file, first, n, entry->name, entry->n_elements);
     return ZRT_OK;
 }
@@ -348,8 +358,8 @@ zrt_status zrt__safetensors_read_entry(const zrt__safetensors_entry *entry, int6
 {
     ZRT_TRY(check_range(entry, first, n));
     if (!is_floating(entry))
-        return zrt__fail(ZRT_ERR_INPUT, "%s: tensor '%s' is stored as %s, not as floating numbers", entry->file, entry->name,
-                         entry->dtype_name);
+        return zrt__fail(ZRT_ERR_INPUT, "%s: tensor '%s' is stored as %s, not as floating numbers", entry->file,
+                         entry->name, entry->dtype_name);
     if (entry->dtype == ZRT_FLOAT32)
         return zrt__safetensors_read_raw(entry, first, n, out);
     size_t bytes = zrt_dtype_bytes(entry->dtype);

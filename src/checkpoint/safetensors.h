@@ -19,8 +19,8 @@ typedef struct zrt__safetensors_entry {
     int64_t dims[ZRT_MAX_DIMS];
     int64_t n_elements;
     size_t bytes;
-    const void *data;       /* inside the map, not aligned for its type in every file */
-    const char *file;       /* path of the file it is in */
+    const void *data; /* inside the map, not aligned for its type in every file */
+    const char *file; /* path of the file it is in */
 } zrt__safetensors_entry;
 
 /* Opens a .safetensors file, or a folder with model.safetensors or model.safetensors.index.json and its shards. The whole header is
@@ -68,7 +68,8 @@ zrt_status zrt__safetensors_writer_create(const char *folder, size_t n_tensors, 
                                           size_t max_file_bytes, zrt__safetensors_writer **writer_out);
 /* The next n elements, of `dtype`, converted to the dtype of the tensor they belong to. They may be part of a tensor but
  * not cross into the next one. Integers are not converted. */
-zrt_status zrt__safetensors_writer_append(zrt__safetensors_writer *writer, const void *data, zrt_dtype dtype, int64_t n);
+zrt_status zrt__safetensors_writer_append(zrt__safetensors_writer *writer, const void *data, zrt_dtype dtype,
+                                          int64_t n);
 /* Flushes, renames into place, removes files of an earlier save that would now contradict this one, and destroys the writer. All data must have
  * been appended. On failure nothing that was there before is lost but, where both saves are sharded, the index: then the
  * folder does not open rather than open half new. The writer is destroyed either way. */

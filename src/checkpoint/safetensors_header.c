@@ -18,10 +18,12 @@ static const struct {
     unsigned bytes;
     int dtype; /* -1: known, but not an element type that is read here */
 } dtypes[] = {
-    {"F32", 4, ZRT_FLOAT32}, {"F16", 2, ZRT_FLOAT16}, {"BF16", 2, ZRT_BFLOAT16}, {"F64", 8, ZRT_FLOAT64},
-    {"I32", 4, ZRT_INT32},   {"I64", 8, ZRT_INT64},   {"U8", 1, ZRT_UINT8},      {"BOOL", 1, -1},
-    {"I8", 1, -1},           {"I16", 2, -1},          {"U16", 2, -1},            {"U32", 4, -1},
-    {"U64", 8, -1},          {"F8_E4M3", 1, -1},      {"F8_E5M2", 1, -1},        {"F8_E8M0", 1, -1},
+    {"F32", 4, ZRT_FLOAT32}, {"F16", 2, ZRT_FLOAT16}, {"BF16", 2, ZRT_BFLOAT16},
+    {"F64", 8, ZRT_FLOAT64}, {"I32", 4, ZRT_INT32},   {"I64", 8, ZRT_INT64},
+    {"U8", 1, ZRT_UINT8},    {"BOOL", 1, -1},         {"I8", 1, -1},
+    {"I16", 2, -1},          {"U16", 2, -1},          {"U32", 4, -1},
+    {"U64", 8, -1},          {"F8_E4M3", 1, -1},      {"F8_E5M2", 1, -1},
+    {"F8_E8M0", 1, -1},
 };
 
 #define N_DTYPES (sizeof dtypes / sizeof *dtypes)
@@ -37,8 +39,8 @@ const char *zrt__safetensors_dtype_name(zrt_dtype dtype)
 
 static zrt_status bad(const char *path, const char *tensor, const char *what)
 {
-    return zrt__fail(ZRT_ERR_INPUT, "%s: tensor '%.200s': %s; the file is damaged or not a safetensors file", path, tensor,
-                     what);
+    return zrt__fail(ZRT_ERR_INPUT, "%s: tensor '%.200s': %s; the file is damaged or not a safetensors file", path,
+                     tensor, what);
 }
 
 /* Shape, element count and the byte count that follow from it. */
@@ -78,8 +80,9 @@ static zrt_status parse_tensor(const char *path, const char *name, const json_t 
     while (d < N_DTYPES && strcmp(dtypes[d].name, dtype) != 0)
         d++;
     if (d == N_DTYPES)
-        return zrt__fail(ZRT_ERR_INPUT, "%s: tensor '%.200s' has the unknown dtype '%.32s'; convert it to F32, F16 or BF16",
-                         path, name, dtype);
+        return zrt__fail(ZRT_ERR_INPUT,
+                         "%s: tensor '%.200s' has the unknown dtype '%.32s'; convert it to F32, F16 or BF16", path,
+                         name, dtype);
     entry->dtype_name = dtypes[d].name;
     entry->readable = dtypes[d].dtype >= 0;
     entry->dtype = entry->readable ? (zrt_dtype)dtypes[d].dtype : ZRT_UINT8;
@@ -93,12 +96,15 @@ static zrt_status parse_tensor(const char *path, const char *name, const json_t 
         return bad(path, name, "\"data_offsets\" is not [begin, end] with 0 <= begin <= end");
     uint64_t first = (uint64_t)json_integer_value(begin), last = (uint64_t)json_integer_value(end);
     if (last > data_bytes)
-        return zrt__fail(ZRT_ERR_INPUT, "%s: tensor '%.200s' ends at byte %" PRIu64 " of the data, which has %" PRIu64
-                         "; the file is truncated or damaged", path, name, last, data_bytes);
+        return zrt__fail(ZRT_ERR_INPUT,
+                         "%s: tensor '%.200s' ends at byte %" PRIu64 " of the data, which has %" PRIu64
+                         "; the file is truncated or damaged",
+                         path, name, last, data_bytes);
     if (last - first != bytes)
-        return zrt__fail(ZRT_ERR_INPUT, "%s: tensor '%.200s': %s and its shape take %" PRIu64
-                         " bytes, \"data_offsets\" gives %" PRIu64 "; the file is damaged", path, name, dtype, bytes,
-                         last - first);
+        return zrt__fail(ZRT_ERR_INPUT,
+                         "%s: tensor '%.200s': %s and its shape take %" PRIu64 " bytes, \"data_offsets\" gives %" PRIu64
+                         "; the file is damaged",
+                         path, name, dtype, bytes, last - first);
     entry->bytes = (size_t)bytes;
     entry->data = data + first;
     entry->file = path;
@@ -132,13 +138,15 @@ static zrt_status check_cover(const char *path, const zrt__safetensors_entry *en
             status = zrt__fail(ZRT_ERR_INPUT, "%s: tensor '%.200s' overlaps '%.200s'; the file is damaged", path,
                                order[i]->name, order[i - 1]->name);
         else if (first > covered)
-            status = zrt__fail(ZRT_ERR_INPUT, "%s: a hole of %" PRIu64 " bytes before tensor '%.200s'; the file is damaged",
-                               path, first - covered, order[i]->name);
+            status =
+                zrt__fail(ZRT_ERR_INPUT, "%s: a hole of %" PRIu64 " bytes before tensor '%.200s'; the file is damaged",
+                          path, first - covered, order[i]->name);
         covered = first + order[i]->bytes;
     }
     if (status == ZRT_OK && covered != data_bytes)
-        status = zrt__fail(ZRT_ERR_INPUT, "%s: %" PRIu64 " bytes after the last tensor belong to none; the file is damaged",
-                           path, data_bytes - covered);
+        status =
+            zrt__fail(ZRT_ERR_INPUT, "%s: %" PRIu64 " bytes after the last tensor belong to none; the file is damaged",
+                      path, data_bytes - covered);
     free(order);
     return status;
 }
@@ -153,8 +161,10 @@ zrt_status zrt__safetensors_parse(const char *path, const void *data, size_t byt
     for (int i = 7; i >= 0; i--)
         length = length << 8 | start[i];
     if (length > bytes - 8 || length > MAX_HEADER_BYTES)
-        return zrt__fail(ZRT_ERR_INPUT, "%s: a header of %" PRIu64 " bytes %s; the file is truncated or not a safetensors file",
-                         path, length, length > MAX_HEADER_BYTES ? "is beyond the 100 MB that the format allows" : "does not fit in the file");
+        return zrt__fail(
+            ZRT_ERR_INPUT, "%s: a header of %" PRIu64 " bytes %s; the file is truncated or not a safetensors file",
+            path, length,
+            length > MAX_HEADER_BYTES ? "is beyond the 100 MB that the format allows" : "does not fit in the file");
     if (length == 0 || start[8] != '{')
         return zrt__fail(ZRT_ERR_INPUT, "%s: the header does not start with '{'; not a safetensors file", path);
 

@@ -140,8 +140,8 @@ static char *make_header(const zrt__safetensors_writer *writer, const output_fil
         for (int d = 0; d < tensor->n_dims; d++)
             good = json_array_append_new(shape, json_integer(tensor->dims[d])) == 0 && good;
         uint64_t end = offset + tensor_bytes(tensor);
-        json_t *object = json_pack("{s:s, s:o, s:[I, I]}", "dtype", zrt__safetensors_dtype_name(tensor->dtype), "shape", shape,
-                                   "data_offsets", (json_int_t)offset, (json_int_t)end);
+        json_t *object = json_pack("{s:s, s:o, s:[I, I]}", "dtype", zrt__safetensors_dtype_name(tensor->dtype), "shape",
+                                   shape, "data_offsets", (json_int_t)offset, (json_int_t)end);
         good = json_object_set_new(header, tensor->name, object) == 0 && good;
         offset = end;
     }
@@ -183,8 +183,7 @@ static zrt_status start_file(zrt__safetensors_writer *writer)
 /* Skips tensors without elements and closes files that are complete. */
 static zrt_status advance(zrt__safetensors_writer *writer)
 {
-    while (writer->tensor < writer->n_tensors &&
-           writer->element == tensor_elements(&writer->tensors[writer->tensor])) {
+    while (writer->tensor < writer->n_tensors && writer->element == tensor_elements(&writer->tensors[writer->tensor])) {
         writer->tensor++;
         writer->element = 0;
         if (writer->tensor == writer->files[writer->file].end) {
@@ -203,7 +202,8 @@ static zrt_status copy_tensors(zrt__safetensors_writer *writer, size_t n, const 
         return ZRT_ERR_MEMORY;
     for (size_t i = 0; i < n; i++) {
         if (zrt__safetensors_dtype_name(tensors[i].dtype) == NULL)
-            return zrt__fail(ZRT_ERR_USAGE, "tensor %s: safetensors has no %s", tensors[i].name, zrt_dtype_name(tensors[i].dtype));
+            return zrt__fail(ZRT_ERR_USAGE, "tensor %s: safetensors has no %s", tensors[i].name,
+                             zrt_dtype_name(tensors[i].dtype));
         writer->tensors[i] = tensors[i];
         writer->tensors[i].name = zrt__strdup(tensors[i].name);
         writer->n_tensors = i + 1;
@@ -279,10 +279,11 @@ zrt_status zrt__safetensors_writer_append(zrt__safetensors_writer *writer, const
 {
     if (n == 0)
         return ZRT_OK;
-    const zrt__safetensors_tensor *tensor = writer->tensor < writer->n_tensors ? &writer->tensors[writer->tensor] : NULL;
+    const zrt__safetensors_tensor *tensor =
+        writer->tensor < writer->n_tensors ? &writer->tensors[writer->tensor] : NULL;
     if (tensor == NULL || n < 0 || n > tensor_elements(tensor) - writer->element)
-        return zrt__fail(ZRT_ERR_INTERNAL, "%s: %" PRId64 " elements are more than tensor '%s' still lacks", writer->folder, n,
-                         tensor == NULL ? "(all are written)" : tensor->name);
+        return zrt__fail(ZRT_ERR_INTERNAL, "%s: %" PRId64 " elements are more than tensor '%s' still lacks",
+                         writer->folder, n, tensor == NULL ? "(all are written)" : tensor->name);
     bool integer = tensor->dtype >= ZRT_INT32 || dtype >= ZRT_INT32;
     if (integer && tensor->dtype != dtype)
         return zrt__fail(ZRT_ERR_INTERNAL, "tensor '%s' is %s, not %s", tensor->name, zrt_dtype_name(tensor->dtype),
@@ -314,8 +315,8 @@ static zrt_status write_index(const zrt__safetensors_writer *writer, output_file
             n_elements += tensor_elements(&writer->tensors[i]);
         }
     }
-    json_t *root = json_pack("{s:{s:I, s:I}, s:o}", "metadata", "total_parameters", (json_int_t)n_elements, "total_size",
-                             (json_int_t)writer->total_bytes, "weight_map", map);
+    json_t *root = json_pack("{s:{s:I, s:I}, s:o}", "metadata", "total_parameters", (json_int_t)n_elements,
+                             "total_size", (json_int_t)writer->total_bytes, "weight_map", map);
     char *text = good && root != NULL ? json_dumps(root, JSON_INDENT(2) | JSON_SORT_KEYS) : NULL;
     json_decref(root);
     if (text == NULL)
@@ -377,8 +378,8 @@ static zrt_status commit(zrt__safetensors_writer *writer, output_file *index, co
 zrt_status zrt__safetensors_writer_commit(zrt__safetensors_writer **writer)
 {
     zrt__safetensors_writer *w = *writer;
-    output_file index = {.fd = -1, .path = zrt__format("%s/" INDEX, w->folder),
-                         .temporary = zrt__format("%s/" INDEX ".tmp", w->folder)};
+    output_file index = {
+        .fd = -1, .path = zrt__format("%s/" INDEX, w->folder), .temporary = zrt__format("%s/" INDEX ".tmp", w->folder)};
     char *single = zrt__format("%s/" SINGLE, w->folder);
     zrt_status status = ZRT_ERR_MEMORY;
     if (index.path != NULL && index.temporary != NULL && single != NULL)

@@ -10,10 +10,11 @@ static const struct {
     const char *name;
     zrt_activation_kind kind;
 } activations[] = {
-    {"gelu_new", ZRT_GELU_TANH}, {"gelu_pytorch_tanh", ZRT_GELU_TANH}, {"gelu_fast", ZRT_GELU_TANH},
-    {"gelu", ZRT_GELU},          {"gelu_python", ZRT_GELU},            {"relu", ZRT_RELU},
-    {"silu", ZRT_SILU},          {"swish", ZRT_SILU},                  {"tanh", ZRT_TANH},
-    {"sigmoid", ZRT_SIGMOID},
+    {"gelu_new", ZRT_GELU_TANH},  {"gelu_pytorch_tanh", ZRT_GELU_TANH},
+    {"gelu_fast", ZRT_GELU_TANH}, {"gelu", ZRT_GELU},
+    {"gelu_python", ZRT_GELU},    {"relu", ZRT_RELU},
+    {"silu", ZRT_SILU},           {"swish", ZRT_SILU},
+    {"tanh", ZRT_TANH},           {"sigmoid", ZRT_SIGMOID},
 };
 
 #define N_ACTIVATIONS (sizeof activations / sizeof *activations)

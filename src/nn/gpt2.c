@@ -105,7 +105,8 @@ static zrt_status describe_head(zrt_unit *unit, const void *spec)
     if (zrt_unit_mode(unit) == ZRT_MODE_GENERATE)
         x = zrt_last_position(unit, x);
     zrt_tensor *ln_f = vector(unit, "transformer.ln_f.weight", s->n_embd, ZRT_INIT_ONE);
-    x = zrt_layernorm(unit, x, ln_f, vector(unit, "transformer.ln_f.bias", s->n_embd, ZRT_INIT_ZERO), s->layer_norm_epsilon);
+    x = zrt_layernorm(unit, x, ln_f, vector(unit, "transformer.ln_f.bias", s->n_embd, ZRT_INIT_ZERO),
+                      s->layer_norm_epsilon);
     zrt_tensor *weight = s->tie_word_embeddings
                              ? zrt_param_shared(unit, "transformer.wte.weight")
                              : matrix(unit, "lm_head.weight", s->vocab_size, s->n_embd, s->initializer_range);
@@ -120,17 +121,18 @@ static zrt_status check(const zrt_gpt2_spec *s)
         const char *field;
         int64_t value, maximum;
     } sizes[] = {
-        {"vocab_size", s->vocab_size, 1 << 24}, {"n_positions", s->n_positions, 1 << 24}, {"n_embd", s->n_embd, 1 << 20},
-        {"n_layer", s->n_layer, 10000},         {"n_head", s->n_head, 1 << 16},
-        {"n_inner", s->n_inner == 0 ? 1 : s->n_inner, 1 << 24},
+        {"vocab_size", s->vocab_size, 1 << 24}, {"n_positions", s->n_positions, 1 << 24},
+        {"n_embd", s->n_embd, 1 << 20},         {"n_layer", s->n_layer, 10000},
+        {"n_head", s->n_head, 1 << 16},         {"n_inner", s->n_inner == 0 ? 1 : s->n_inner, 1 << 24},
     };
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         if (sizes[i].value < 1 || sizes[i].value > sizes[i].maximum)
-            return zrt__fail(ZRT_ERR_CONFIG, "%s is %" PRId64 "; it is from 1 to %" PRId64, sizes[i].field, sizes[i].value,
-                             sizes[i].maximum);
+            return zrt__fail(ZRT_ERR_CONFIG, "%s is %" PRId64 "; it is from 1 to %" PRId64, sizes[i].field,
+                             sizes[i].value, sizes[i].maximum);
     }
     if (s->n_embd % s->n_head != 0)
-        return zrt__fail(ZRT_ERR_CONFIG, "n_embd (%" PRId64 ") is not a multiple of n_head (%" PRId64 ")", s->n_embd, s->n_head);
+        return zrt__fail(ZRT_ERR_CONFIG, "n_embd (%" PRId64 ") is not a multiple of n_head (%" PRId64 ")", s->n_embd,
+                         s->n_head);
     const struct {
         const char *field;
         float value;
@@ -141,7 +143,8 @@ static zrt_status check(const zrt_gpt2_spec *s)
                              (double)probabilities[i].value);
     }
     if (!(s->layer_norm_epsilon >= 0.0f && s->layer_norm_epsilon < 1.0f))
-        return zrt__fail(ZRT_ERR_CONFIG, "layer_norm_epsilon is %g; it is at least 0 and below 1", (double)s->layer_norm_epsilon);
+        return zrt__fail(ZRT_ERR_CONFIG, "layer_norm_epsilon is %g; it is at least 0 and below 1",
+                         (double)s->layer_norm_epsilon);
     if (!(s->initializer_range >= 0.0f && s->initializer_range < INFINITY))
         return zrt__fail(ZRT_ERR_CONFIG, "initializer_range is %g; it is at least 0", (double)s->initializer_range);
     return ZRT_OK;
@@ -184,8 +187,11 @@ zrt_status zrt__gpt2_create(const char *name, const zrt_gpt2_spec *spec, const c
     }
     /* GPT-2 has one special token, <|endoftext|>, the last of its vocabulary. */
     int32_t end = spec->vocab_size == 50257 ? 50256 : -1;
-    zrt_model_set_info(model, &(zrt_model_info){.hidden_size = spec->n_embd, .vocab_size = spec->vocab_size,
-                                                .max_length = spec->n_positions, .bos_token_id = end, .eos_token_id = end});
+    zrt_model_set_info(model, &(zrt_model_info){.hidden_size = spec->n_embd,
+                                                .vocab_size = spec->vocab_size,
+                                                .max_length = spec->n_positions,
+                                                .bos_token_id = end,
+                                                .eos_token_id = end});
     *model_out = model;
     return ZRT_OK;
 }

@@ -97,7 +97,8 @@ static int32_t take_token(reader *r, json_t *root, const char *key, int32_t othe
         return -1;
     if (json_is_array(value))
         value = json_array_get(value, 0);
-    if (value == NULL || !json_is_integer(value) || json_integer_value(value) < -1 || json_integer_value(value) > INT32_MAX) {
+    if (value == NULL || !json_is_integer(value) || json_integer_value(value) < -1 ||
+        json_integer_value(value) > INT32_MAX) {
         wrong(r, key, "a token's number");
         return otherwise;
     }
@@ -219,7 +220,8 @@ static zrt_rope_spec take_rope(reader *r, json_t *root)
     if (take_float(&inner, object, "partial_rotary_factor", 1.0) != 1.0f)
         refuse(&inner, "partial_rotary_factor", "a value other than 1");
     if (strcmp(type, "llama3") == 0) {
-        static const char *const needed[] = {"factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"};
+        static const char *const needed[] = {"factor", "low_freq_factor", "high_freq_factor",
+                                             "original_max_position_embeddings"};
         for (size_t i = 0; i < sizeof needed / sizeof *needed; i++)
             if (!json_is_number(json_object_get(object, needed[i])))
                 wrong(&inner, needed[i], "a number, which rope type llama3 needs");
@@ -228,8 +230,9 @@ static zrt_rope_spec take_rope(reader *r, json_t *root)
         rope.high_freq_factor = take_float(&inner, object, "high_freq_factor", 4.0);
         rope.original_max_length = take_integer(&inner, object, "original_max_position_embeddings", 0);
     } else if (strcmp(type, "default") != 0 && inner.status == ZRT_OK) {
-        inner.status = zrt__fail(ZRT_ERR_NOT_SUPPORTED, "%s: \"%s\": rope type '%.64s' is not supported; default and llama3 are",
-                                 r->path, key, type);
+        inner.status =
+            zrt__fail(ZRT_ERR_NOT_SUPPORTED, "%s: \"%s\": rope type '%.64s' is not supported; default and llama3 are",
+                      r->path, key, type);
     }
     json_decref(inner.left);
     r->status = inner.status;
@@ -239,7 +242,8 @@ static zrt_rope_spec take_rope(reader *r, json_t *root)
 static zrt_status read_llama(reader *r, json_t *root, const char *name, const char *text, zrt_model **model_out)
 {
     refuse_general(r, root, "LlamaForCausalLM", "LlamaModel");
-    int64_t hidden_size = take_integer(r, root, "hidden_size", 4096), heads = take_integer(r, root, "num_attention_heads", 32);
+    int64_t hidden_size = take_integer(r, root, "hidden_size", 4096),
+            heads = take_integer(r, root, "num_attention_heads", 32);
     if (r->status == ZRT_OK && heads < 1)
         wrong(r, "num_attention_heads", "at least 1");
     ZRT_TRY(r->status);
@@ -285,12 +289,14 @@ static zrt_status read_root(const char *path, const char *name, const char *text
     else if (status == ZRT_OK && strcmp(type, "llama") == 0)
         status = read_llama(&r, root, name, text, model_out);
     else if (status == ZRT_OK)
-        status = zrt__fail(ZRT_ERR_NOT_SUPPORTED, "%s: model type '%.64s' is not supported; gpt2 and llama are", path, type);
+        status =
+            zrt__fail(ZRT_ERR_NOT_SUPPORTED, "%s: model type '%.64s' is not supported; gpt2 and llama are", path, type);
     json_decref(r.left);
     return status;
 }
 
-zrt_status zrt__hf_config_read(const char *path, const char *name, const char *text, size_t bytes, zrt_model **model_out)
+zrt_status zrt__hf_config_read(const char *path, const char *name, const char *text, size_t bytes,
+                               zrt_model **model_out)
 {
     json_error_t error;
     json_t *root = json_loadb(text, bytes, JSON_REJECT_DUPLICATES, &error);

@@ -7,7 +7,8 @@
 /* A model from the text of a config.json as transformers 4 or 5 writes it. `path` is for messages, `name` becomes the model's. Fields that
  * change the mathematics and are not supported are refused by name; fields that are not used are logged. Local.
  * Errors: ZRT_ERR_INPUT, ZRT_ERR_CONFIG (a size that cannot be), ZRT_ERR_NOT_SUPPORTED. */
-zrt_status zrt__hf_config_read(const char *path, const char *name, const char *text, size_t bytes, zrt_model **model_out);
+zrt_status zrt__hf_config_read(const char *path, const char *name, const char *text, size_t bytes,
+                               zrt_model **model_out);
 
 /* The config.json that opens this model's safetensors with transformers' AutoModelForCausalLM: the original bytes where
  * the model came from a folder, generated otherwise; stored is the dtype of the weights beside it. Local. Gives a

@@ -46,41 +46,43 @@ static const char *torch_name(zrt_dtype dtype)
 /* In the spelling of transformers 4, which transformers 5 reads too. */
 static json_t *gpt2_object(const zrt_gpt2_spec *s, const zrt_model_info *info)
 {
-    return json_pack("{s:[s], s:s, s:I, s:I, s:I, s:I, s:I, s:o, s:s, s:o, s:o, s:o, s:o, s:o, s:b, s:b, s:b, s:o, s:o}",
-                     "architectures", "GPT2LMHeadModel", "model_type", "gpt2", "vocab_size", (json_int_t)s->vocab_size,
-                     "n_positions", (json_int_t)s->n_positions, "n_embd", (json_int_t)s->n_embd, "n_layer",
-                     (json_int_t)s->n_layer, "n_head", (json_int_t)s->n_head, "n_inner",
-                     s->n_inner == 0 ? json_null() : json_integer(s->n_inner), "activation_function",
-                     zrt__activation_name(s->activation_function), "resid_pdrop", number(s->resid_pdrop), "embd_pdrop",
-                     number(s->embd_pdrop), "attn_pdrop", number(s->attn_pdrop), "layer_norm_epsilon",
-                     number(s->layer_norm_epsilon), "initializer_range", number(s->initializer_range), "tie_word_embeddings",
-                     s->tie_word_embeddings, "scale_attn_weights", s->scale_attn_weights, "scale_attn_by_inverse_layer_idx",
-                     s->scale_attn_by_inverse_layer_idx, "bos_token_id", token(info->bos_token_id), "eos_token_id",
-                     token(info->eos_token_id));
+    return json_pack(
+        "{s:[s], s:s, s:I, s:I, s:I, s:I, s:I, s:o, s:s, s:o, s:o, s:o, s:o, s:o, s:b, s:b, s:b, s:o, s:o}",
+        "architectures", "GPT2LMHeadModel", "model_type", "gpt2", "vocab_size", (json_int_t)s->vocab_size,
+        "n_positions", (json_int_t)s->n_positions, "n_embd", (json_int_t)s->n_embd, "n_layer", (json_int_t)s->n_layer,
+        "n_head", (json_int_t)s->n_head, "n_inner", s->n_inner == 0 ? json_null() : json_integer(s->n_inner),
+        "activation_function", zrt__activation_name(s->activation_function), "resid_pdrop", number(s->resid_pdrop),
+        "embd_pdrop", number(s->embd_pdrop), "attn_pdrop", number(s->attn_pdrop), "layer_norm_epsilon",
+        number(s->layer_norm_epsilon), "initializer_range", number(s->initializer_range), "tie_word_embeddings",
+        s->tie_word_embeddings, "scale_attn_weights", s->scale_attn_weights, "scale_attn_by_inverse_layer_idx",
+        s->scale_attn_by_inverse_layer_idx, "bos_token_id", token(info->bos_token_id), "eos_token_id",
+        token(info->eos_token_id));
 }
 
 static json_t *rope_object(const zrt_rope_spec *rope)
 {
     if (rope->factor == 0.0f || rope->factor == 1.0f)
         return json_null();
-    return json_pack("{s:s, s:o, s:o, s:o, s:I}", "rope_type", "llama3", "factor", number(rope->factor), "low_freq_factor",
-                     number(rope->low_freq_factor), "high_freq_factor", number(rope->high_freq_factor),
-                     "original_max_position_embeddings", (json_int_t)rope->original_max_length);
+    return json_pack("{s:s, s:o, s:o, s:o, s:I}", "rope_type", "llama3", "factor", number(rope->factor),
+                     "low_freq_factor", number(rope->low_freq_factor), "high_freq_factor",
+                     number(rope->high_freq_factor), "original_max_position_embeddings",
+                     (json_int_t)rope->original_max_length);
 }
 
 static json_t *llama_object(const zrt_llama_spec *s, const zrt_model_info *info)
 {
-    return json_pack("{s:[s], s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:o, s:o, s:o, s:o, s:o, s:b, s:b, s:b, s:o, s:o}",
-                     "architectures", "LlamaForCausalLM", "model_type", "llama", "vocab_size", (json_int_t)s->vocab_size,
-                     "max_position_embeddings", (json_int_t)s->max_position_embeddings, "hidden_size",
-                     (json_int_t)s->hidden_size, "intermediate_size", (json_int_t)s->intermediate_size, "num_hidden_layers",
-                     (json_int_t)s->num_hidden_layers, "num_attention_heads", (json_int_t)s->num_attention_heads,
-                     "num_key_value_heads", (json_int_t)s->num_key_value_heads, "head_dim", (json_int_t)s->head_dim,
-                     "hidden_act", zrt__activation_name(s->hidden_act), "rms_norm_eps", number(s->rms_norm_eps),
-                     "initializer_range", number(s->initializer_range), "attention_dropout", number(s->attention_dropout),
-                     "rope_theta", number(s->rope.theta), "rope_scaling", rope_object(&s->rope), "tie_word_embeddings",
-                     s->tie_word_embeddings, "attention_bias", s->attention_bias, "mlp_bias", s->mlp_bias, "bos_token_id",
-                     token(info->bos_token_id), "eos_token_id", token(info->eos_token_id));
+    return json_pack(
+        "{s:[s], s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:o, s:o, s:o, s:o, s:o, s:b, s:b, s:b, s:o, s:o}",
+        "architectures", "LlamaForCausalLM", "model_type", "llama", "vocab_size", (json_int_t)s->vocab_size,
+        "max_position_embeddings", (json_int_t)s->max_position_embeddings, "hidden_size", (json_int_t)s->hidden_size,
+        "intermediate_size", (json_int_t)s->intermediate_size, "num_hidden_layers", (json_int_t)s->num_hidden_layers,
+        "num_attention_heads", (json_int_t)s->num_attention_heads, "num_key_value_heads",
+        (json_int_t)s->num_key_value_heads, "head_dim", (json_int_t)s->head_dim, "hidden_act",
+        zrt__activation_name(s->hidden_act), "rms_norm_eps", number(s->rms_norm_eps), "initializer_range",
+        number(s->initializer_range), "attention_dropout", number(s->attention_dropout), "rope_theta",
+        number(s->rope.theta), "rope_scaling", rope_object(&s->rope), "tie_word_embeddings", s->tie_word_embeddings,
+        "attention_bias", s->attention_bias, "mlp_bias", s->mlp_bias, "bos_token_id", token(info->bos_token_id),
+        "eos_token_id", token(info->eos_token_id));
 }
 
 zrt_status zrt__hf_config_text(const zrt_model *model, zrt_dtype stored, char **text_out)

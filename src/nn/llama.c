@@ -24,12 +24,13 @@ static zrt_tensor *norm(zrt_unit *unit, zrt_tensor *x, const char *name, const z
 }
 
 /* NAME.weight and, where the configuration has it, NAME.bias. */
-static zrt_tensor *linear(zrt_unit *unit, zrt_tensor *x, const char *weight_name, const char *bias_name, int64_t out, int64_t in,
-                          float deviation)
+static zrt_tensor *linear(zrt_unit *unit, zrt_tensor *x, const char *weight_name, const char *bias_name, int64_t out,
+                          int64_t in, float deviation)
 {
     int64_t dims[2] = {out, in};
     zrt_tensor *weight = zrt_param(unit, weight_name, 2, dims, (zrt_initializer){ZRT_INIT_NORMAL, deviation});
-    zrt_tensor *bias = bias_name == NULL ? NULL : zrt_param(unit, bias_name, 1, &out, (zrt_initializer){ZRT_INIT_ZERO, 0.0f});
+    zrt_tensor *bias =
+        bias_name == NULL ? NULL : zrt_param(unit, bias_name, 1, &out, (zrt_initializer){ZRT_INIT_ZERO, 0.0f});
     return zrt_linear(unit, x, weight, bias, ZRT_WEIGHT_OUT_IN);
 }
 
@@ -37,8 +38,8 @@ static zrt_status describe_embedding(zrt_unit *unit, const void *spec)
 {
     const zrt_llama_spec *s = spec;
     int64_t dims[2] = {s->vocab_size, s->hidden_size};
-    zrt_tensor *table = zrt_param(unit, "embed_tokens.weight", 2, dims,
-                                  (zrt_initializer){ZRT_INIT_NORMAL, s->initializer_range});
+    zrt_tensor *table =
+        zrt_param(unit, "embed_tokens.weight", 2, dims, (zrt_initializer){ZRT_INIT_NORMAL, s->initializer_range});
     zrt_output(unit, "hidden", zrt_embedding(unit, zrt_input(unit, "input_ids"), table, NULL));
     return zrt_unit_status(unit);
 }
@@ -47,8 +48,9 @@ static zrt_tensor *attend(zrt_unit *unit, zrt_tensor *x, const zrt_llama_spec *s
 {
     int64_t q = s->num_attention_heads * s->head_dim, kv = s->num_key_value_heads * s->head_dim;
     zrt_initializer init = {ZRT_INIT_NORMAL, s->initializer_range}, zero = {ZRT_INIT_ZERO, 0.0f};
-    zrt_param_part weights[3] = {
-        {"self_attn.q_proj.weight", q, init}, {"self_attn.k_proj.weight", kv, init}, {"self_attn.v_proj.weight", kv, init}};
+    zrt_param_part weights[3] = {{"self_attn.q_proj.weight", q, init},
+                                 {"self_attn.k_proj.weight", kv, init},
+                                 {"self_attn.v_proj.weight", kv, init}};
     zrt_param_part biases[3] = {
         {"self_attn.q_proj.bias", q, zero}, {"self_attn.k_proj.bias", kv, zero}, {"self_attn.v_proj.bias", kv, zero}};
     zrt_tensor *weight = zrt_param_pack(unit, 3, weights, 2, s->hidden_size);
@@ -75,8 +77,8 @@ static zrt_tensor *feed_forward(zrt_unit *unit, zrt_tensor *x, const zrt_llama_s
     zrt_tensor *weight = zrt_param_pack(unit, 2, weights, 2, s->hidden_size);
     zrt_tensor *bias = s->mlp_bias ? zrt_param_pack(unit, 2, biases, 1, 1) : NULL;
     zrt_tensor *gate_up = zrt_linear(unit, x, weight, bias, ZRT_WEIGHT_OUT_IN);
-    return linear(unit, zrt_glu(unit, gate_up, s->hidden_act), "mlp.down_proj.weight", s->mlp_bias ? "mlp.down_proj.bias" : NULL,
-                  s->hidden_size, inner, s->initializer_range);
+    return linear(unit, zrt_glu(unit, gate_up, s->hidden_act), "mlp.down_proj.weight",
+                  s->mlp_bias ? "mlp.down_proj.bias" : NULL, s->hidden_size, inner, s->initializer_range);
 }
 
 static zrt_status describe_block(zrt_unit *unit, const void *spec)
@@ -113,11 +115,14 @@ static zrt_status check_rope(const zrt_rope_spec *rope)
         return ZRT_OK;
     if (!(rope->factor > 1.0f && rope->factor < INFINITY))
         return zrt__fail(ZRT_ERR_CONFIG, "the rope scaling's factor is %g; it is at least 1", (double)rope->factor);
-    if (!(rope->low_freq_factor > 0.0f && rope->low_freq_factor < rope->high_freq_factor && rope->high_freq_factor < INFINITY))
-        return zrt__fail(ZRT_ERR_CONFIG, "the rope scaling's low_freq_factor (%g) must be above 0 and below high_freq_factor (%g)",
+    if (!(rope->low_freq_factor > 0.0f && rope->low_freq_factor < rope->high_freq_factor &&
+          rope->high_freq_factor < INFINITY))
+        return zrt__fail(ZRT_ERR_CONFIG,
+                         "the rope scaling's low_freq_factor (%g) must be above 0 and below high_freq_factor (%g)",
                          (double)rope->low_freq_factor, (double)rope->high_freq_factor);
     if (rope->original_max_length < 1)
-        return zrt__fail(ZRT_ERR_CONFIG, "the rope scaling's original_max_position_embeddings is %" PRId64 "; it is at least 1",
+        return zrt__fail(ZRT_ERR_CONFIG,
+                         "the rope scaling's original_max_position_embeddings is %" PRId64 "; it is at least 1",
                          rope->original_max_length);
     return ZRT_OK;
 }
@@ -139,16 +144,18 @@ static zrt_status check(const zrt_llama_spec *s)
     };
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         if (sizes[i].value < 1 || sizes[i].value > sizes[i].maximum)
-            return zrt__fail(ZRT_ERR_CONFIG, "%s is %" PRId64 "; it is from 1 to %" PRId64, sizes[i].field, sizes[i].value,
-                             sizes[i].maximum);
+            return zrt__fail(ZRT_ERR_CONFIG, "%s is %" PRId64 "; it is from 1 to %" PRId64, sizes[i].field,
+                             sizes[i].value, sizes[i].maximum);
     }
     if (s->num_attention_heads % s->num_key_value_heads != 0)
-        return zrt__fail(ZRT_ERR_CONFIG, "num_attention_heads (%" PRId64 ") is not a multiple of num_key_value_heads (%" PRId64 ")",
+        return zrt__fail(ZRT_ERR_CONFIG,
+                         "num_attention_heads (%" PRId64 ") is not a multiple of num_key_value_heads (%" PRId64 ")",
                          s->num_attention_heads, s->num_key_value_heads);
     if (s->head_dim % 2 != 0)
         return zrt__fail(ZRT_ERR_CONFIG, "head_dim is %" PRId64 "; rotary positions need an even one", s->head_dim);
     if (!(s->attention_dropout >= 0.0f && s->attention_dropout < 1.0f))
-        return zrt__fail(ZRT_ERR_CONFIG, "attention_dropout is %g; it is at least 0 and below 1", (double)s->attention_dropout);
+        return zrt__fail(ZRT_ERR_CONFIG, "attention_dropout is %g; it is at least 0 and below 1",
+                         (double)s->attention_dropout);
     if (!(s->rms_norm_eps >= 0.0f && s->rms_norm_eps < 1.0f))
         return zrt__fail(ZRT_ERR_CONFIG, "rms_norm_eps is %g; it is at least 0 and below 1", (double)s->rms_norm_eps);
     if (!(s->initializer_range >= 0.0f && s->initializer_range < INFINITY))
@@ -176,7 +183,8 @@ static zrt_status add_units(zrt_model *model, const zrt_llama_spec *spec, const 
     return status != ZRT_OK ? status : zrt_model_add_unit(model, "", describe_head, spec, sizeof *spec);
 }
 
-zrt_status zrt__llama_create(const char *name, const zrt_llama_spec *spec, const char *config_json, zrt_model **model_out)
+zrt_status zrt__llama_create(const char *name, const zrt_llama_spec *spec, const char *config_json,
+                             zrt_model **model_out)
 {
     ZRT_TRY(check(spec));
     zrt_llama_spec complete = *spec;
@@ -188,9 +196,11 @@ zrt_status zrt__llama_create(const char *name, const zrt_llama_spec *spec, const
         zrt_model_destroy(&model);
         return status;
     }
-    zrt_model_set_info(model, &(zrt_model_info){.hidden_size = spec->hidden_size, .vocab_size = spec->vocab_size,
+    zrt_model_set_info(model, &(zrt_model_info){.hidden_size = spec->hidden_size,
+                                                .vocab_size = spec->vocab_size,
                                                 .max_length = spec->max_position_embeddings,
-                                                .bos_token_id = spec->bos_token_id, .eos_token_id = spec->eos_token_id});
+                                                .bos_token_id = spec->bos_token_id,
+                                                .eos_token_id = spec->eos_token_id});
     *model_out = model;
     return ZRT_OK;
 }

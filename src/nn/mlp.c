@@ -46,8 +46,10 @@ static zrt_status check(const zrt_mlp_spec *s)
 {
     if (s->n_features < 1 || s->n_features > 1 << 24 || s->n_classes < 1 || s->n_classes > 1 << 24 || s->n_hidden < 0 ||
         s->n_hidden > 10000)
-        return zrt__fail(ZRT_ERR_CONFIG, "a perceptron of %" PRId64 " features, %" PRId64 " hidden layers and %" PRId64
-                         " classes; at least 1, 0 and 1", s->n_features, s->n_hidden, s->n_classes);
+        return zrt__fail(ZRT_ERR_CONFIG,
+                         "a perceptron of %" PRId64 " features, %" PRId64 " hidden layers and %" PRId64
+                         " classes; at least 1, 0 and 1",
+                         s->n_features, s->n_hidden, s->n_classes);
     if (s->n_hidden > 0 && (s->hidden_size < 1 || s->hidden_size > 1 << 20))
         return zrt__fail(ZRT_ERR_CONFIG, "hidden_size is %" PRId64 "; it is from 1 to %d", s->hidden_size, 1 << 20);
     if (!(s->dropout >= 0.0f && s->dropout < 1.0f))
@@ -84,8 +86,10 @@ zrt_status zrt_model_mlp(const zrt_mlp_spec *spec, zrt_model **model_out)
         zrt_model_destroy(&model);
         return status;
     }
-    zrt_model_set_info(model, &(zrt_model_info){.hidden_size = spec->n_hidden == 0 ? spec->n_features : spec->hidden_size,
-                                                .bos_token_id = -1, .eos_token_id = -1});
+    zrt_model_set_info(model,
+                       &(zrt_model_info){.hidden_size = spec->n_hidden == 0 ? spec->n_features : spec->hidden_size,
+                                         .bos_token_id = -1,
+                                         .eos_token_id = -1});
     *model_out = model;
     return ZRT_OK;
 }

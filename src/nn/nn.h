@@ -6,8 +6,10 @@
 
 /* As zrt_model_gpt2 and zrt_model_llama, for a model read from a folder: config_json (NULL: none) is copied and handed
  * out again by zrt__hf_config_text. name (NULL: the model type) is copied. */
-zrt_status zrt__gpt2_create(const char *name, const zrt_gpt2_spec *spec, const char *config_json, zrt_model **model_out);
-zrt_status zrt__llama_create(const char *name, const zrt_llama_spec *spec, const char *config_json, zrt_model **model_out);
+zrt_status zrt__gpt2_create(const char *name, const zrt_gpt2_spec *spec, const char *config_json,
+                            zrt_model **model_out);
+zrt_status zrt__llama_create(const char *name, const zrt_llama_spec *spec, const char *config_json,
+                             zrt_model **model_out);
 
 /* The spec and the text that a model was made with; false where it is not of that kind. Lends. */
 bool zrt__gpt2_get(const zrt_model *model, const zrt_gpt2_spec **spec_out, const char **config_json_out);

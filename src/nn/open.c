@@ -54,7 +54,8 @@ static zrt_status unknown(const char *name)
     if (strchr(name, '/') != NULL)
         return zrt__fail(ZRT_ERR_CONFIG, "model '%.256s': there is no such folder", name);
     if (nearest != NULL && least <= 1 + strlen(name) / 3)
-        return zrt__fail(ZRT_ERR_CONFIG, "model '%.256s' is neither a preset nor a folder; did you mean '%s'? There are %s", name,
+        return zrt__fail(ZRT_ERR_CONFIG,
+                         "model '%.256s' is neither a preset nor a folder; did you mean '%s'? There are %s", name,
                          nearest, list);
     return zrt__fail(ZRT_ERR_CONFIG, "model '%.256s' is neither a preset nor a folder; presets are %s", name, list);
 }

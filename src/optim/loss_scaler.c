@@ -16,7 +16,8 @@ static void after_overflow(const zrt__step_rules *rules, zrt__step_state *state)
     if (rules->hysteresis > 1 && state->hysteresis_left > 1) {
         state->hysteresis_left--;
     } else {
-        state->scale_at_minimum = state->loss_scale <= rules->min_loss_scale;
+        if (state->loss_scale <= rules->min_loss_scale)
+            state->scale_at_minimum = 1;
         double half = state->loss_scale / 2.0;
         state->loss_scale = half > rules->min_loss_scale ? half : rules->min_loss_scale;
     }
@@ -25,11 +26,10 @@ static void after_overflow(const zrt__step_rules *rules, zrt__step_state *state)
 
 static void after_clean_step(const zrt__step_rules *rules, zrt__step_state *state)
 {
-    state->scale_at_minimum = 0;
     if (rules->consecutive_hysteresis)
         state->hysteresis_left = rules->hysteresis;
     int64_t clean = state->scaler_iteration - state->last_overflow - 1;
-    if (clean > 0 && clean % rules->scale_window == 0) {
+    if (clean > 0 && rules->scale_window > 0 && clean % rules->scale_window == 0) {
         state->hysteresis_left = rules->hysteresis;
         state->loss_scale *= 2.0;
     }

@@ -12,8 +12,8 @@ void zrt__loss_scaler_init(const zrt__step_rules *rules, double initial_scale, z
 
 /* After a step: the next loss scale. An overflow halves it once `hysteresis` of them came (consecutive_hysteresis: since the last
  * clean step; otherwise since the last growth); scale_window clean steps double it, in the window that follows an overflow one step later, as
- * DeepSpeed counts. Without dynamic_loss_scale the scale stays. scale_at_minimum is set where an overflow met the minimum
- * and nothing was left to halve, and cleared by a clean step. */
+ * DeepSpeed counts. Without dynamic_loss_scale the scale stays. scale_at_minimum is set, and stays so, once an overflow
+ * found the scale at its minimum. */
 void zrt__loss_scaler_update(const zrt__step_rules *rules, bool overflow, zrt__step_state *state);
 
 #endif

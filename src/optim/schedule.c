@@ -62,7 +62,8 @@ static double cycle_factor(const zrt__schedule *s, int64_t step)
     int64_t first = s->cycle_first_step_size, second = second_step_size(s);
     int64_t position = step % (first + second);
     bool rising = position <= first;
-    int64_t stairs = rising || s->cycle_second_stair_count < 0 ? s->cycle_first_stair_count : s->cycle_second_stair_count;
+    int64_t stairs =
+        rising || s->cycle_second_stair_count < 0 ? s->cycle_first_stair_count : s->cycle_second_stair_count;
     int64_t from_bottom = rising ? position : first + second - position, half = rising ? first : second;
     if (stairs > 0)
         return floor((double)from_bottom * (double)stairs / (double)half) / (double)stairs;
@@ -110,7 +111,8 @@ static double polynomial_factor(const zrt__schedule *s, int64_t step)
 {
     if (step > s->total_steps)
         return s->lr_end / s->learning_rate;
-    double remaining = 1.0 - (double)(step - s->warmup_steps) / at_least((double)(s->total_steps - s->warmup_steps), 1.0);
+    double remaining =
+        1.0 - (double)(step - s->warmup_steps) / at_least((double)(s->total_steps - s->warmup_steps), 1.0);
     return ((s->learning_rate - s->lr_end) * pow(remaining, s->power) + s->lr_end) / s->learning_rate;
 }
 
@@ -128,8 +130,8 @@ static double stable_decay_ramp(const zrt__schedule *s, zrt__ramp ramp, double p
 
 static double stable_decay_factor(const zrt__schedule *s, int64_t step)
 {
-    int64_t stable = s->num_stable_steps >= 0 ? s->num_stable_steps
-                                              : s->total_steps - s->warmup_steps - s->num_decay_steps;
+    int64_t stable =
+        s->num_stable_steps >= 0 ? s->num_stable_steps : s->total_steps - s->warmup_steps - s->num_decay_steps;
     int64_t decay_start = s->warmup_steps + stable;
     if (step < s->warmup_steps)
         return stable_decay_ramp(s, s->warmup_type, (double)step / (double)s->warmup_steps, false);
@@ -151,7 +153,8 @@ static double transformers_factor(const zrt__schedule *s, int64_t step)
     double progress = progress_after_warmup(s, step);
     switch (s->type) {
     case ZRT__SCHEDULE_LINEAR:
-        return at_least((double)(s->total_steps - step) / at_least((double)(s->total_steps - s->warmup_steps), 1.0), 0.0);
+        return at_least((double)(s->total_steps - step) / at_least((double)(s->total_steps - s->warmup_steps), 1.0),
+                        0.0);
     case ZRT__SCHEDULE_COSINE:
         return at_least(cosine_wave(s->num_cycles, progress), 0.0);
     case ZRT__SCHEDULE_COSINE_WITH_RESTARTS:
@@ -159,7 +162,9 @@ static double transformers_factor(const zrt__schedule *s, int64_t step)
     case ZRT__SCHEDULE_POLYNOMIAL:
         return polynomial_factor(s, step);
     case ZRT__SCHEDULE_INVERSE_SQRT: {
-        double scale = s->timescale > 0 ? (double)s->timescale : s->warmup_steps > 0 ? (double)s->warmup_steps : 10000.0;
+        double scale = s->timescale > 0      ? (double)s->timescale
+                       : s->warmup_steps > 0 ? (double)s->warmup_steps
+                                             : 10000.0;
         return 1.0 / sqrt(((double)step + scale - (double)s->warmup_steps) / scale);
     }
     case ZRT__SCHEDULE_COSINE_WITH_MIN_LR: {

@@ -25,7 +25,10 @@ static const struct {
     kind kind;
     size_t offset;
 } parameters[] = {
-#define PARAMETER(key, types, kind, field) {key, types, kind, offsetof(zrt__schedule, field)}
+#define PARAMETER(key, types, kind, field)               \
+    {                                                    \
+        key, types, kind, offsetof(zrt__schedule, field) \
+    }
     PARAMETER("total_num_steps", BIT(WARMUP_DECAY_LR) | BIT(WARMUP_COSINE_LR), COUNT, total_steps),
     PARAMETER("warmup_num_steps", DEEPSPEED_WARMUPS, COUNT, warmup_steps),
     PARAMETER("warmup_type", DEEPSPEED_WARMUPS | BIT(WARMUP_STABLE_DECAY), RAMP, warmup_type),
@@ -51,7 +54,8 @@ static const struct {
     PARAMETER("lr_range_test_staircase", BIT(LR_RANGE_TEST), FLAG, lr_range_test_staircase),
     PARAMETER("num_training_steps", TRANSFORMERS, COUNT, total_steps),
     PARAMETER("num_warmup_steps", TRANSFORMERS, COUNT, warmup_steps),
-    PARAMETER("num_cycles", BIT(COSINE) | BIT(COSINE_WITH_RESTARTS) | BIT(COSINE_WITH_MIN_LR) | BIT(WARMUP_STABLE_DECAY), NUMBER,
+    PARAMETER("num_cycles",
+              BIT(COSINE) | BIT(COSINE_WITH_RESTARTS) | BIT(COSINE_WITH_MIN_LR) | BIT(WARMUP_STABLE_DECAY), NUMBER,
               num_cycles),
     PARAMETER("lr_end", BIT(POLYNOMIAL), RATE, lr_end),
     PARAMETER("power", BIT(POLYNOMIAL), NUMBER, power),
@@ -146,7 +150,8 @@ static zrt_status find_parameter(const zrt__schedule *schedule, const char *key,
         }
         list_add(list, sizeof list, parameters[i].key);
     }
-    return zrt__fail(ZRT_ERR_CONFIG, "schedule %s has no parameter '%.64s'; it has %s", type_names[schedule->type], key, list);
+    return zrt__fail(ZRT_ERR_CONFIG, "schedule %s has no parameter '%.64s'; it has %s", type_names[schedule->type], key,
+                     list);
 }
 
 zrt_status zrt__schedule_set_number(zrt__schedule *schedule, const char *key, double value)
@@ -189,7 +194,8 @@ zrt_status zrt__schedule_set_text(zrt__schedule *schedule, const char *key, cons
     size_t row;
     ZRT_TRY(find_parameter(schedule, key, &row));
     if (parameters[row].kind != RAMP)
-        return zrt__fail(ZRT_ERR_CONFIG, "schedule %s: %s is '%.64s'; it is a number", type_names[schedule->type], key, value);
+        return zrt__fail(ZRT_ERR_CONFIG, "schedule %s: %s is '%.64s'; it is a number", type_names[schedule->type], key,
+                         value);
     bool deepspeed = zrt__schedule_is_deepspeed(schedule->type);
     for (int i = deepspeed ? 0 : 1; i < (deepspeed ? 2 : 4); i++) {
         if (strcmp(ramps[i], value) == 0) {
@@ -221,8 +227,8 @@ zrt_status zrt__schedule_check(const zrt__schedule *s)
         if (isnan(s->cycle_min_lr) || isnan(s->cycle_max_lr))
             return zrt__fail(ZRT_ERR_CONFIG, "schedule %s needs cycle_min_lr and cycle_max_lr", type);
         if (s->cycle_first_step_size < 1 || s->cycle_second_step_size == 0)
-            return zrt__fail(ZRT_ERR_CONFIG, "schedule %s: cycle_first_step_size and cycle_second_step_size must be at least 1",
-                             type);
+            return zrt__fail(ZRT_ERR_CONFIG,
+                             "schedule %s: cycle_first_step_size and cycle_second_step_size must be at least 1", type);
         break;
     case ZRT__SCHEDULE_LR_RANGE_TEST:
         if (s->lr_range_test_step_size < 1)
@@ -230,8 +236,8 @@ zrt_status zrt__schedule_check(const zrt__schedule *s)
         break;
     case ZRT__SCHEDULE_POLYNOMIAL:
         if (!(s->learning_rate > s->lr_end))
-            return zrt__fail(ZRT_ERR_CONFIG, "schedule %s: lr_end (%g) must be smaller than the learning rate (%g)", type,
-                             s->lr_end, s->learning_rate);
+            return zrt__fail(ZRT_ERR_CONFIG, "schedule %s: lr_end (%g) must be smaller than the learning rate (%g)",
+                             type, s->lr_end, s->learning_rate);
         break;
     case ZRT__SCHEDULE_COSINE_WITH_MIN_LR:
         if (isnan(s->min_lr) == isnan(s->min_lr_rate))

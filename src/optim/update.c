@@ -12,12 +12,30 @@ static const struct {
     const char *name;
     int type; /* -1: upstream's, not here */
 } names[] = {
-    {"AdamW", ZRT__OPTIMIZER_ADAMW},       {"Adam", ZRT__OPTIMIZER_ADAM},   {"SGD", ZRT__OPTIMIZER_SGD},
-    {"Lion", ZRT__OPTIMIZER_LION},         {"adamw_torch", ZRT__OPTIMIZER_ADAMW}, {"adamw_hf", ZRT__OPTIMIZER_ADAMW},
-    {"adamw_torch_fused", ZRT__OPTIMIZER_ADAMW}, {"lion_32bit", ZRT__OPTIMIZER_LION}, {"Adagrad", -1}, {"Lamb", -1},
-    {"Muon", -1},     {"OneBitAdam", -1}, {"ZeroOneAdam", -1},   {"OneBitLamb", -1},   {"MuAdam", -1},
-    {"MuAdamW", -1},  {"MuSGD", -1},      {"adafactor", -1},     {"rmsprop", -1},      {"adamw_8bit", -1},
-    {"adamw_bnb_8bit", -1}, {"paged_adamw_8bit", -1}, {"paged_adamw_32bit", -1}, {"lion_8bit", -1},
+    {"AdamW", ZRT__OPTIMIZER_ADAMW},
+    {"Adam", ZRT__OPTIMIZER_ADAM},
+    {"SGD", ZRT__OPTIMIZER_SGD},
+    {"Lion", ZRT__OPTIMIZER_LION},
+    {"adamw_torch", ZRT__OPTIMIZER_ADAMW},
+    {"adamw_hf", ZRT__OPTIMIZER_ADAMW},
+    {"adamw_torch_fused", ZRT__OPTIMIZER_ADAMW},
+    {"lion_32bit", ZRT__OPTIMIZER_LION},
+    {"Adagrad", -1},
+    {"Lamb", -1},
+    {"Muon", -1},
+    {"OneBitAdam", -1},
+    {"ZeroOneAdam", -1},
+    {"OneBitLamb", -1},
+    {"MuAdam", -1},
+    {"MuAdamW", -1},
+    {"MuSGD", -1},
+    {"adafactor", -1},
+    {"rmsprop", -1},
+    {"adamw_8bit", -1},
+    {"adamw_bnb_8bit", -1},
+    {"paged_adamw_8bit", -1},
+    {"paged_adamw_32bit", -1},
+    {"lion_8bit", -1},
 };
 
 zrt_status zrt__optimizer_type_find(const char *name, zrt__optimizer_type *type_out)
@@ -26,7 +44,8 @@ zrt_status zrt__optimizer_type_find(const char *name, zrt__optimizer_type *type_
         if (strcasecmp(names[i].name, name) != 0)
             continue;
         if (names[i].type < 0)
-            return zrt__fail(ZRT_ERR_NOT_SUPPORTED, "optimizer '%s' is not supported; AdamW, Adam, SGD and Lion are", name);
+            return zrt__fail(ZRT_ERR_NOT_SUPPORTED, "optimizer '%s' is not supported; AdamW, Adam, SGD and Lion are",
+                             name);
         *type_out = (zrt__optimizer_type)names[i].type;
         return ZRT_OK;
     }
@@ -66,14 +85,15 @@ zrt_status zrt__optimizer_check(const zrt__optimizer *o)
         return zrt__fail(ZRT_ERR_CONFIG, "%s: weight_decay is %g; it is at least 0", name, o->weight_decay);
     if (o->type == ZRT__OPTIMIZER_SGD) {
         if (!(o->momentum >= 0.0) || isinf(o->momentum) || !isfinite(o->dampening))
-            return zrt__fail(ZRT_ERR_CONFIG, "%s: momentum is %g and dampening %g; momentum is at least 0", name, o->momentum,
-                             o->dampening);
+            return zrt__fail(ZRT_ERR_CONFIG, "%s: momentum is %g and dampening %g; momentum is at least 0", name,
+                             o->momentum, o->dampening);
         if (o->nesterov && (o->momentum == 0.0 || o->dampening != 0.0))
             return zrt__fail(ZRT_ERR_CONFIG, "%s: nesterov needs a momentum and no dampening", name);
         return ZRT_OK;
     }
     if (!in_unit_interval(o->beta1) || !in_unit_interval(o->beta2))
-        return zrt__fail(ZRT_ERR_CONFIG, "%s: betas are [%g, %g]; each is at least 0 and below 1", name, o->beta1, o->beta2);
+        return zrt__fail(ZRT_ERR_CONFIG, "%s: betas are [%g, %g]; each is at least 0 and below 1", name, o->beta1,
+                         o->beta2);
     if (o->type != ZRT__OPTIMIZER_LION && (!(o->eps >= 0.0) || isinf(o->eps)))
         return zrt__fail(ZRT_ERR_CONFIG, "%s: eps is %g; it is at least 0", name, o->eps);
     return ZRT_OK;

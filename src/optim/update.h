@@ -8,7 +8,7 @@ typedef enum zrt__optimizer_type {
     ZRT__OPTIMIZER_ADAMW, /* Loshchilov and Hutter 2019 */
     ZRT__OPTIMIZER_ADAM,  /* Kingma and Ba 2015; weight decay as DeepSpeed's: decoupled unless adam_w_mode is false */
     ZRT__OPTIMIZER_SGD,
-    ZRT__OPTIMIZER_LION,  /* Chen et al. 2023 */
+    ZRT__OPTIMIZER_LION, /* Chen et al. 2023 */
     ZRT__N_OPTIMIZERS
 } zrt__optimizer_type;
 
@@ -19,7 +19,8 @@ typedef struct zrt__optimizer {
     double momentum, dampening; /* SGD */
     bool nesterov;
     bool adam_w_mode, bias_correction;
-    bool decay_vectors; /* weight decay for parameters of fewer than 2 dimensions too, as DeepSpeed does when it makes the
+    bool
+        decay_vectors; /* weight decay for parameters of fewer than 2 dimensions too, as DeepSpeed does when it makes the
                          * optimizer itself; transformers does not */
 } zrt__optimizer;
 

@@ -41,7 +41,7 @@ static char *generated(const zrt_model *model)
     char *text = NULL;
     if (model == NULL)
         return NULL;
-    zrt_status status = zrt__gpt2_get(model, &gpt2, &original)    ? zrt__gpt2_create(NULL, gpt2, NULL, &bare)
+    zrt_status status = zrt__gpt2_get(model, &gpt2, &original)     ? zrt__gpt2_create(NULL, gpt2, NULL, &bare)
                         : zrt__llama_get(model, &llama, &original) ? zrt__llama_create(NULL, llama, NULL, &bare)
                                                                    : ZRT_ERR_INTERNAL;
     if (status == ZRT_OK) {
@@ -98,27 +98,33 @@ static void test_defaults(void)
     zrt_model_destroy(&preset);
 
     tap_ok(read_text("{\"model_type\":\"gpt2\",\"hidden_size\":64,\"num_hidden_layers\":2,\"num_attention_heads\":4,"
-                     "\"max_position_embeddings\":32,\"vocab_size\":100.0,\"eos_token_id\":null}", &model) == ZRT_OK &&
+                     "\"max_position_embeddings\":32,\"vocab_size\":100.0,\"eos_token_id\":null}",
+                     &model) == ZRT_OK &&
                zrt_model_get_info(model)->hidden_size == 64 && zrt_model_get_info(model)->max_length == 32 &&
                zrt_model_get_info(model)->vocab_size == 100 && zrt_model_get_info(model)->eos_token_id == -1 &&
-               zrt_model_get_info(model)->bos_token_id == 50256, "GPT-2 by transformers' general names");
+               zrt_model_get_info(model)->bos_token_id == 50256,
+           "GPT-2 by transformers' general names");
     zrt_model_destroy(&model);
 
     const zrt_llama_spec *spec = NULL;
     const char *text;
     good = read_text("{\"model_type\":\"llama\",\"num_hidden_layers\":1,\"hidden_size\":96,\"num_attention_heads\":3,"
                      "\"intermediate_size\":32,\"vocab_size\":16,\"num_key_value_heads\":null,\"head_dim\":null,"
-                     "\"eos_token_id\":[5,6],\"rope_scaling\":null}", &model) == ZRT_OK && zrt__llama_get(model, &spec, &text);
+                     "\"eos_token_id\":[5,6],\"rope_scaling\":null}",
+                     &model) == ZRT_OK &&
+           zrt__llama_get(model, &spec, &text);
     tap_ok(good && spec->num_key_value_heads == 3 && spec->head_dim == 32 && spec->rms_norm_eps == 1e-6f &&
                spec->rope.theta == 1e4f && spec->rope.factor == 0.0f && spec->max_position_embeddings == 2048 &&
-               spec->rope.max_length == 2048 && !spec->tie_word_embeddings && spec->eos_token_id == 5 && spec->bos_token_id == 1,
+               spec->rope.max_length == 2048 && !spec->tie_word_embeddings && spec->eos_token_id == 5 &&
+               spec->bos_token_id == 1,
            "Llama's defaults");
     zrt_model_destroy(&model);
 }
 
 static void test_refused(void)
 {
-#define LLAMA "{\"model_type\":\"llama\",\"num_hidden_layers\":1,\"vocab_size\":16,\"hidden_size\":64,\"intermediate_size\":32,"
+#define LLAMA \
+    "{\"model_type\":\"llama\",\"num_hidden_layers\":1,\"vocab_size\":16,\"hidden_size\":64,\"intermediate_size\":32,"
 #define GPT2 "{\"model_type\":\"gpt2\",\"n_layer\":1,\"vocab_size\":16,"
     static const struct {
         const char *text, *named;
@@ -139,7 +145,8 @@ static void test_refused(void)
         {LLAMA "\"rope_theta\":0}", "rope_theta", ZRT_ERR_CONFIG},
         {LLAMA "\"hidden_act\":\"quick_gelu\"}", "quick_gelu", ZRT_ERR_NOT_SUPPORTED},
         {LLAMA "\"quantization_config\":{\"bits\":4}}", "quantization_config", ZRT_ERR_NOT_SUPPORTED},
-        {LLAMA "\"architectures\":[\"LlamaForSequenceClassification\"]}", "LlamaForSequenceClassification", ZRT_ERR_NOT_SUPPORTED},
+        {LLAMA "\"architectures\":[\"LlamaForSequenceClassification\"]}", "LlamaForSequenceClassification",
+         ZRT_ERR_NOT_SUPPORTED},
         {LLAMA "\"loss_type\":\"ForMaskedLM\"}", "ForMaskedLM", ZRT_ERR_NOT_SUPPORTED},
         {LLAMA "\"num_attention_heads\":0}", "num_attention_heads", ZRT_ERR_INPUT},
         {LLAMA "\"num_attention_heads\":\"4\"}", "num_attention_heads", ZRT_ERR_INPUT},
@@ -159,13 +166,17 @@ static void test_refused(void)
         zrt_model *model = NULL;
         zrt_status status = read_text(cases[i].text, &model);
         if (!tap_ok(status == cases[i].status && model == NULL && strstr(zrt_error_message(), cases[i].named) != NULL &&
-                        strstr(zrt_error_message(), "x/config.json") != NULL, "refused: %s", cases[i].text))
+                        strstr(zrt_error_message(), "x/config.json") != NULL,
+                    "refused: %s", cases[i].text))
             tap_diag("status %d: %s", status, zrt_error_message());
         zrt_model_destroy(&model);
     }
     zrt_model *model = NULL;
-    tap_ok(read_text(LLAMA "\"rope_scaling\":{\"type\":\"default\"},\"pretraining_tp\":1,\"unheard_of\":{},\"pruned_heads\":{}}",
-                     &model) == ZRT_OK, "harmless fields are accepted");
+    tap_ok(
+        read_text(LLAMA
+                  "\"rope_scaling\":{\"type\":\"default\"},\"pretraining_tp\":1,\"unheard_of\":{},\"pruned_heads\":{}}",
+                  &model) == ZRT_OK,
+        "harmless fields are accepted");
     zrt_model_destroy(&model);
 }
 
@@ -175,7 +186,8 @@ static void test_written(void)
     for (size_t i = 0; i < sizeof presets / sizeof *presets; i++) {
         zrt_model *model = NULL, *again = NULL;
         char *text = NULL;
-        bool good = zrt_model_open(presets[i], &model) == ZRT_OK && zrt__hf_config_text(model, ZRT_BFLOAT16, &text) == ZRT_OK &&
+        bool good = zrt_model_open(presets[i], &model) == ZRT_OK &&
+                    zrt__hf_config_text(model, ZRT_BFLOAT16, &text) == ZRT_OK &&
                     strstr(text, "\"torch_dtype\": \"bfloat16\"") != NULL && strstr(text, "0.02,") != NULL &&
                     read_text(text, &again) == ZRT_OK;
         char *a = generated(model), *b = generated(again);
@@ -200,14 +212,16 @@ static void test_written(void)
     zrt_model_destroy(&again);
     zrt_mlp_spec mlp = {.n_features = 2, .n_classes = 2};
     char *text = NULL;
-    tap_ok(zrt_model_mlp(&mlp, &model) == ZRT_OK && zrt__hf_config_text(model, ZRT_FLOAT32, &text) == ZRT_ERR_NOT_SUPPORTED,
+    tap_ok(zrt_model_mlp(&mlp, &model) == ZRT_OK &&
+               zrt__hf_config_text(model, ZRT_FLOAT32, &text) == ZRT_ERR_NOT_SUPPORTED,
            "a perceptron has none");
     zrt_model_destroy(&model);
 }
 
 int main(void)
 {
-    static const char *const folders[] = {"llama", "llama-tied", "llama-rope-scaled", "llama-head-dim", "llama-bf16-sharded"};
+    static const char *const folders[] = {"llama", "llama-tied", "llama-rope-scaled", "llama-head-dim",
+                                          "llama-bf16-sharded"};
     for (size_t i = 0; i < sizeof folders / sizeof *folders; i++)
         test_spellings(folders[i]);
     test_defaults();

@@ -52,8 +52,8 @@ static void test_preset(const char *name, int64_t n_elements)
     zrt_model *model = NULL;
     bool good = zrt_model_open(name, &model) == ZRT_OK;
     int64_t n = good ? zrt_model_n_elements(model) : 0;
-    if (!tap_ok(good && n == n_elements && strcmp(zrt_model_get_name(model), name) == 0, "%s has %" PRId64 " parameters", name,
-                n_elements))
+    if (!tap_ok(good && n == n_elements && strcmp(zrt_model_get_name(model), name) == 0,
+                "%s has %" PRId64 " parameters", name, n_elements))
         tap_diag("%" PRId64 ": %s", n, good ? "" : zrt_error_message());
     zrt_model_destroy(&model);
 }
@@ -74,9 +74,21 @@ static void test_specs(void)
 {
     zrt_model *model = NULL;
     zrt_llama_spec llama = {
-        .vocab_size = 11, .max_position_embeddings = 16, .hidden_size = 8, .intermediate_size = 12, .num_hidden_layers = 2,
-        .num_attention_heads = 2, .num_key_value_heads = 1, .head_dim = 6, .rms_norm_eps = 1e-5f, .initializer_range = 0.02f,
-        .rope = {.theta = 1e4f}, .hidden_act = ZRT_SILU, .attention_bias = true, .mlp_bias = true, .bos_token_id = 3,
+        .vocab_size = 11,
+        .max_position_embeddings = 16,
+        .hidden_size = 8,
+        .intermediate_size = 12,
+        .num_hidden_layers = 2,
+        .num_attention_heads = 2,
+        .num_key_value_heads = 1,
+        .head_dim = 6,
+        .rms_norm_eps = 1e-5f,
+        .initializer_range = 0.02f,
+        .rope = {.theta = 1e4f},
+        .hidden_act = ZRT_SILU,
+        .attention_bias = true,
+        .mlp_bias = true,
+        .bos_token_id = 3,
         .eos_token_id = 4,
     };
     if (!tap_ok(zrt_model_llama(&llama, &model) == ZRT_OK, "a Llama with biases"))
@@ -89,9 +101,10 @@ static void test_specs(void)
                has_parameter(model, "model.layers.0.mlp.down_proj.bias", 1, 8, 0) &&
                has_parameter(model, "model.norm.weight", 1, 8, 0) && has_parameter(model, "lm_head.weight", 2, 11, 8),
            "its names and shapes");
-    tap_ok(model != NULL && zrt_model_get_info(model)->max_length == 16 && zrt_model_get_info(model)->vocab_size == 11 &&
-               zrt_model_get_info(model)->hidden_size == 8 && zrt_model_get_info(model)->bos_token_id == 3 &&
-               zrt_model_get_info(model)->eos_token_id == 4, "its info");
+    tap_ok(model != NULL && zrt_model_get_info(model)->max_length == 16 &&
+               zrt_model_get_info(model)->vocab_size == 11 && zrt_model_get_info(model)->hidden_size == 8 &&
+               zrt_model_get_info(model)->bos_token_id == 3 && zrt_model_get_info(model)->eos_token_id == 4,
+           "its info");
     zrt_model_destroy(&model);
 
     static const struct {
@@ -113,14 +126,25 @@ static void test_specs(void)
                "a Llama with %s %" PRId64 " is refused", wrong[i].field, wrong[i].value);
     }
     zrt_gpt2_spec gpt2 = {
-        .vocab_size = 11, .n_positions = 16, .n_embd = 8, .n_layer = 1, .n_head = 2, .n_inner = 24, .layer_norm_epsilon = 1e-5f,
-        .initializer_range = 0.02f, .resid_pdrop = 0.1f, .embd_pdrop = 0.1f, .attn_pdrop = 0.1f, .activation_function = ZRT_RELU,
+        .vocab_size = 11,
+        .n_positions = 16,
+        .n_embd = 8,
+        .n_layer = 1,
+        .n_head = 2,
+        .n_inner = 24,
+        .layer_norm_epsilon = 1e-5f,
+        .initializer_range = 0.02f,
+        .resid_pdrop = 0.1f,
+        .embd_pdrop = 0.1f,
+        .attn_pdrop = 0.1f,
+        .activation_function = ZRT_RELU,
         .scale_attn_by_inverse_layer_idx = true,
     };
     tap_ok(zrt_model_gpt2(&gpt2, &model) == ZRT_OK && has_parameter(model, "lm_head.weight", 2, 11, 8) &&
                has_parameter(model, "transformer.h.0.mlp.c_fc.weight", 2, 8, 24) &&
                has_parameter(model, "transformer.h.0.attn.c_attn.weight", 2, 8, 24) &&
-               has_parameter(model, "transformer.ln_f.bias", 1, 8, 0), "an untied GPT-2 with dropout and its names");
+               has_parameter(model, "transformer.ln_f.bias", 1, 8, 0),
+           "an untied GPT-2 with dropout and its names");
     zrt_model_destroy(&model);
     gpt2.n_head = 3;
     tap_ok(zrt_model_gpt2(&gpt2, &model) == ZRT_ERR_CONFIG, "8 channels in 3 heads are refused");
@@ -137,7 +161,8 @@ static void test_specs(void)
            "its names and shapes");
     zrt_model_destroy(&model);
     mlp = (zrt_mlp_spec){.n_features = 5, .n_classes = 3};
-    tap_ok(zrt_model_mlp(&mlp, &model) == ZRT_OK && zrt_model_n_elements(model) == 18, "a perceptron without hidden layers");
+    tap_ok(zrt_model_mlp(&mlp, &model) == ZRT_OK && zrt_model_n_elements(model) == 18,
+           "a perceptron without hidden layers");
     zrt_model_destroy(&model);
     mlp.n_classes = 0;
     tap_ok(zrt_model_mlp(&mlp, &model) == ZRT_ERR_CONFIG, "one without classes is refused");
@@ -146,12 +171,14 @@ static void test_specs(void)
 static void test_names(void)
 {
     zrt_model *model = NULL;
-    tap_ok(zrt_model_open("gpt2-meduim", &model) == ZRT_ERR_CONFIG && strstr(zrt_error_message(), "mean 'gpt2-medium'") != NULL,
+    tap_ok(zrt_model_open("gpt2-meduim", &model) == ZRT_ERR_CONFIG &&
+               strstr(zrt_error_message(), "mean 'gpt2-medium'") != NULL,
            "the nearest preset is suggested");
     tap_ok(zrt_model_open("something-else-entirely", &model) == ZRT_ERR_CONFIG &&
                strstr(zrt_error_message(), "llama-3.2-3b") != NULL && strstr(zrt_error_message(), "mean") == NULL,
            "or all are listed");
-    tap_ok(zrt_model_open("/nowhere/at/all", &model) == ZRT_ERR_CONFIG && strstr(zrt_error_message(), "no such folder") != NULL,
+    tap_ok(zrt_model_open("/nowhere/at/all", &model) == ZRT_ERR_CONFIG &&
+               strstr(zrt_error_message(), "no such folder") != NULL,
            "a folder that is not there");
     tap_ok(zrt_model_open("/", &model) == ZRT_ERR_INPUT && strstr(zrt_error_message(), "config.json") != NULL,
            "a folder without config.json");
@@ -171,8 +198,8 @@ static void test_names(void)
 
 int main(void)
 {
-    static const char *const folders[] = {"gpt2", "gpt2-fp16", "llama", "llama-tied", "llama-rope-scaled", "llama-head-dim",
-                                          "llama-bf16-sharded"};
+    static const char *const folders[] = {
+        "gpt2", "gpt2-fp16", "llama", "llama-tied", "llama-rope-scaled", "llama-head-dim", "llama-bf16-sharded"};
     for (size_t i = 0; i < sizeof folders / sizeof *folders; i++)
         test_folder(folders[i]);
     test_preset("small", 842496);

@@ -47,22 +47,27 @@ static void write_file(const char *name, const char *header, size_t n_data)
 static void test_good(void)
 {
     /* An odd header length, so that nothing is aligned. */
-    write_file("good.safetensors",
-               "{\"__metadata__\":{\"format\":\"pt\"},\"b\":{\"dtype\":\"F32\",\"shape\":[2,3],\"data_offsets\":[0,24]},"
-               "\"a\":{\"dtype\":\"BF16\",\"shape\":[4],\"data_offsets\":[24,32]},\"mask\":{\"dtype\":\"BOOL\",\"shape\":[1,1],"
-               "\"data_offsets\":[32,33]},\"scalar\":{\"dtype\":\"I32\",\"shape\":[],\"data_offsets\":[33,37]},"
-               "\"none\":{\"dtype\":\"F32\",\"shape\":[0,7],\"data_offsets\":[37,37]}, \"wide\":{\"dtype\":\"F64\",\"shape\":[1],\"data_offsets\":[37,45]}}",
-               45);
+    write_file(
+        "good.safetensors",
+        "{\"__metadata__\":{\"format\":\"pt\"},\"b\":{\"dtype\":\"F32\",\"shape\":[2,3],\"data_offsets\":[0,24]},"
+        "\"a\":{\"dtype\":\"BF16\",\"shape\":[4],\"data_offsets\":[24,32]},\"mask\":{\"dtype\":\"BOOL\",\"shape\":[1,1]"
+        ","
+        "\"data_offsets\":[32,33]},\"scalar\":{\"dtype\":\"I32\",\"shape\":[],\"data_offsets\":[33,37]},"
+        "\"none\":{\"dtype\":\"F32\",\"shape\":[0,7],\"data_offsets\":[37,37]}, "
+        "\"wide\":{\"dtype\":\"F64\",\"shape\":[1],\"data_offsets\":[37,45]}}",
+        45);
     zrt__safetensors *file = NULL;
     if (!tap_ok(zrt__safetensors_open(in_folder("good.safetensors"), &file) == ZRT_OK, "a good file opens")) {
         tap_diag("%s", zrt_error_message());
         return;
     }
     tap_ok(zrt__safetensors_count(file) == 6 && strcmp(zrt__safetensors_get(file, 0)->name, "a") == 0 &&
-               zrt__safetensors_get(file, 6) == NULL, "it has six tensors in the order of their names");
+               zrt__safetensors_get(file, 6) == NULL,
+           "it has six tensors in the order of their names");
     const zrt__safetensors_entry *b = zrt__safetensors_find(file, "b"), *none = zrt__safetensors_find(file, "none");
     tap_ok(b != NULL && b->n_dims == 2 && b->dims[0] == 2 && b->dims[1] == 3 && b->n_elements == 6 && b->bytes == 24 &&
-               b->dtype == ZRT_FLOAT32, "shape and dtype of b");
+               b->dtype == ZRT_FLOAT32,
+           "shape and dtype of b");
     tap_ok(none != NULL && none->n_elements == 0 && none->bytes == 0, "a tensor without elements");
     tap_ok(zrt__safetensors_find(file, "c") == NULL, "no tensor c");
 
@@ -72,22 +77,26 @@ static void test_good(void)
     tap_ok(zrt__safetensors_read(file, "b", 1, 2, values) == ZRT_OK && memcmp(&values[0], &want, 4) == 0,
            "elements 1 and 2 of b");
     tap_ok(zrt__safetensors_read(file, "a", 1, 3, values) == ZRT_OK && values[0] == zrt__bf16_to_float(0x1b1au) &&
-               values[2] == zrt__bf16_to_float(0x1f1eu), "bf16 is converted, unaligned");
+               values[2] == zrt__bf16_to_float(0x1f1eu),
+           "bf16 is converted, unaligned");
     const unsigned char wide[8] = {37, 38, 39, 40, 41, 42, 43, 44};
     double exact;
     memcpy(&exact, wide, 8);
-    tap_ok(zrt__safetensors_read(file, "wide", 0, 1, values) == ZRT_OK && values[0] == (float)exact, "fp64 is converted");
+    tap_ok(zrt__safetensors_read(file, "wide", 0, 1, values) == ZRT_OK && values[0] == (float)exact,
+           "fp64 is converted");
     tap_ok(zrt__safetensors_read(file, "b", 5, 2, values) == ZRT_ERR_INTERNAL &&
                zrt__safetensors_read(file, "b", -1, 1, values) == ZRT_ERR_INTERNAL &&
                zrt__safetensors_read(file, "b", 1, INT64_MAX, values) == ZRT_ERR_INTERNAL,
            "a range beyond the tensor is refused");
     int32_t scalar = 0;
     tap_ok(zrt__safetensors_read_raw(zrt__safetensors_find(file, "scalar"), 0, 1, &scalar) == ZRT_OK &&
-               scalar == 0x24232221, "raw int32");
+               scalar == 0x24232221,
+           "raw int32");
     tap_ok(zrt__safetensors_read(file, "scalar", 0, 1, values) == ZRT_ERR_INPUT, "int32 is not read as fp32");
     tap_ok(zrt__safetensors_read(file, "mask", 0, 1, values) == ZRT_ERR_INPUT, "BOOL is listed but not read");
     tap_ok(zrt__safetensors_read(file, "missing", 0, 1, values) == ZRT_ERR_INPUT &&
-               strstr(zrt_error_message(), "missing") != NULL && strstr(zrt_error_message(), "good.safetensors") != NULL,
+               strstr(zrt_error_message(), "missing") != NULL &&
+               strstr(zrt_error_message(), "good.safetensors") != NULL,
            "a missing tensor is named with its file");
     zrt__safetensors_close(&file);
     tap_ok(file == NULL, "close nulls the pointer");
@@ -119,7 +128,8 @@ static void test_refused(void)
         {"{\"t\":" T("F32", "[9223372036854775808]", "[0,0]") "}", "JSON", 8},
         {"{\"t\":" T("F32", "[2]", "[0,8]") ",\"u\":" T("F32", "[1]", "[4,8]") "}", "overlaps", 8},
         {"{\"t\":" T("F32", "[2]", "[0,8]") ",\"u\":" T("F32", "[2]", "[0,8]") "}", "overlaps", 8},
-        {"{\"t\":" T("F32", "[1]", "[0,4]") ",\"u\":" T("F32", "[1]", "[8,12]") "}", "hole of 4 bytes before tensor 'u'", 12},
+        {"{\"t\":" T("F32", "[1]", "[0,4]") ",\"u\":" T("F32", "[1]", "[8,12]") "}",
+         "hole of 4 bytes before tensor 'u'", 12},
         {"{\"t\":" T("F32", "[1]", "[4,8]") "}", "hole", 8},
         {"{\"t\":" T("F32", "[2]", "[0,8]") ",\"t\":" T("F32", "[2]", "[0,8]") "}", "duplicate", 8},
         {"{\"t\":7}", "'t'", 0},
@@ -167,7 +177,8 @@ static void test_refused(void)
     unlink(in_folder("bad.safetensors"));
     write_file("none.safetensors", "{}", 0);
     tap_ok(zrt__safetensors_open(in_folder("none.safetensors"), &file) == ZRT_OK && zrt__safetensors_count(file) == 0 &&
-               zrt__safetensors_find(file, "x") == NULL, "a file without tensors opens");
+               zrt__safetensors_find(file, "x") == NULL,
+           "a file without tensors opens");
     zrt__safetensors_close(&file);
     unlink(in_folder("none.safetensors"));
 }
@@ -187,16 +198,21 @@ static void test_parameters(void)
     tap_ok(zrt__safetensors_open(in_folder("names.safetensors"), &file) == ZRT_OK, "a file with other spellings opens");
     const zrt__safetensors_entry *entry = NULL;
     tap_ok(zrt__safetensors_find_parameter(file, "transformer.wte.weight", 2, (int64_t[]){1, 2}, &entry) == ZRT_OK &&
-               strcmp(entry->name, "wte.weight") == 0, "transformer. absent");
+               strcmp(entry->name, "wte.weight") == 0,
+           "transformer. absent");
     tap_ok(zrt__safetensors_find_parameter(file, "norm.weight", 1, (int64_t[]){1}, &entry) == ZRT_OK &&
-               strcmp(entry->name, "model.norm.weight") == 0, "model. present");
+               strcmp(entry->name, "model.norm.weight") == 0,
+           "model. present");
     tap_ok(zrt__safetensors_find_parameter(file, "wte.weight", 2, (int64_t[]){2, 1}, &entry) == ZRT_ERR_INPUT &&
                strstr(zrt_error_message(), "[1, 2]") != NULL && strstr(zrt_error_message(), "[2, 1]") != NULL,
            "another shape is refused with both");
     tap_ok(zrt__safetensors_find_parameter(file, "counts", 1, (int64_t[]){1}, &entry) == ZRT_ERR_INPUT &&
-               strstr(zrt_error_message(), "I64") != NULL, "integers are no parameter");
-    tap_ok(zrt__safetensors_find_parameter(file, "transformer.wpe.weight", 1, (int64_t[]){1}, &entry) == ZRT_ERR_INPUT &&
-               strstr(zrt_error_message(), "transformer.wpe.weight") != NULL, "a missing parameter is named");
+               strstr(zrt_error_message(), "I64") != NULL,
+           "integers are no parameter");
+    tap_ok(zrt__safetensors_find_parameter(file, "transformer.wpe.weight", 1, (int64_t[]){1}, &entry) ==
+                   ZRT_ERR_INPUT &&
+               strstr(zrt_error_message(), "transformer.wpe.weight") != NULL,
+           "a missing parameter is named");
     size_t index = 0;
     const zrt__safetensors_entry *first = zrt__safetensors_next_unused(file, &index);
     const zrt__safetensors_entry *second = zrt__safetensors_next_unused(file, &index);
@@ -212,7 +228,8 @@ static void test_folders(void)
     zrt__safetensors *file = NULL;
     tap_ok(zrt__safetensors_open(folder, &file) == ZRT_ERR_INPUT, "a folder without weights");
     write_bytes("pytorch_model.bin", "x", 1);
-    tap_ok(zrt__safetensors_open(folder, &file) == ZRT_ERR_INPUT && strstr(zrt_error_message(), "pytorch_model.bin") != NULL,
+    tap_ok(zrt__safetensors_open(folder, &file) == ZRT_ERR_INPUT &&
+               strstr(zrt_error_message(), "pytorch_model.bin") != NULL,
            "a folder with pickled weights is told apart");
     unlink(in_folder("pytorch_model.bin"));
     write_file("one.safetensors", "{\"a\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[0,2]}}", 2);
@@ -238,13 +255,16 @@ static void test_folders(void)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         write_bytes("model.safetensors.index.json", cases[i].index, strlen(cases[i].index));
         zrt_status status = zrt__safetensors_open(folder, &file);
-        if (!tap_ok(status == cases[i].status && (cases[i].named == NULL || strstr(zrt_error_message(), cases[i].named) != NULL),
+        if (!tap_ok(status == cases[i].status &&
+                        (cases[i].named == NULL || strstr(zrt_error_message(), cases[i].named) != NULL),
                     "index %s", cases[i].index))
             tap_diag("status %d: %s", status, zrt_error_message());
         zrt__safetensors_close(&file);
     }
-    write_file("two.safetensors", "{\"a\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[0,2]},\"b\":{\"dtype\":\"U8\",\"shape\":[2],"
-                                  "\"data_offsets\":[2,4]}}", 4);
+    write_file("two.safetensors",
+               "{\"a\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[0,2]},\"b\":{\"dtype\":\"U8\",\"shape\":[2],"
+               "\"data_offsets\":[2,4]}}",
+               4);
     write_bytes("model.safetensors.index.json", cases[0].index, strlen(cases[0].index));
     tap_ok(zrt__safetensors_open(folder, &file) == ZRT_ERR_INPUT && strstr(zrt_error_message(), "'a' is in") != NULL,
            "a tensor in two shards is refused");
@@ -276,8 +296,11 @@ static int count_files(void)
 }
 
 static const zrt__safetensors_tensor written[] = {
-    {"a \"quoted\" name", ZRT_FLOAT32, 2, {3, 4}}, {"none", ZRT_FLOAT32, 1, {0}}, {"b", ZRT_BFLOAT16, 1, {7}},
-    {"c", ZRT_FLOAT16, 2, {1, 11}},                {"d", ZRT_FLOAT64, 0, {0}},
+    {"a \"quoted\" name", ZRT_FLOAT32, 2, {3, 4}},
+    {"none", ZRT_FLOAT32, 1, {0}},
+    {"b", ZRT_BFLOAT16, 1, {7}},
+    {"c", ZRT_FLOAT16, 2, {1, 11}},
+    {"d", ZRT_FLOAT64, 0, {0}},
 };
 static const int64_t written_elements[] = {12, 0, 7, 11, 1};
 
@@ -343,7 +366,8 @@ static void test_golden(void)
     const char *golden = getenv("ZRT_GOLDEN");
     snprintf(path, sizeof path, "%s/llama-bf16-sharded", golden != NULL ? golden : ZRT_GOLDEN_DIR);
     zrt__safetensors *file = NULL;
-    if (!tap_ok(zrt__safetensors_open(path, &file) == ZRT_OK && zrt__safetensors_count(file) == 21, "five shards of Hugging Face's"))
+    if (!tap_ok(zrt__safetensors_open(path, &file) == ZRT_OK && zrt__safetensors_count(file) == 21,
+                "five shards of Hugging Face's"))
         tap_diag("%s", zrt_error_message());
     zrt__safetensors_close(&file);
     snprintf(path, sizeof path, "%s/gpt2/reference.safetensors", golden != NULL ? golden : ZRT_GOLDEN_DIR);
