@@ -265,8 +265,7 @@ static const zrt__safetensors_entry *find_spelling(const zrt__safetensors *file,
         if (strncmp(name, prefixes[i], n) == 0) {
             entry = zrt__safetensors_find(file, name + n);
         } else if (strlen(name) + n < sizeof longer) {
-            memcpy(longer, prefixes[i], n);
-            strcpy(longer + n, name);
+            snprintf(longer, sizeof longer, "%s%s", prefixes[i], name);
             entry = zrt__safetensors_find(file, longer);
         }
     }

@@ -1,5 +1,6 @@
 #include "config.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "base/error.h"
@@ -27,7 +28,8 @@ zrt_status zrt__activation_find(const char *field, const char *name, zrt_activat
             *kind_out = activations[i].kind;
             return ZRT_OK;
         }
-        strcat(strcat(list, i == 0 ? "" : ", "), activations[i].name);
+        size_t used = strlen(list);
+        snprintf(list + used, sizeof list - used, "%s%s", i == 0 ? "" : ", ", activations[i].name);
     }
     return zrt__fail(ZRT_ERR_NOT_SUPPORTED, "%s '%.64s' is not supported; %s are", field, name, list);
 }

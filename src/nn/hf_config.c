@@ -4,6 +4,7 @@
 
 #include <jansson.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -152,8 +153,8 @@ static void log_unused(const reader *r)
     json_t *value;
     json_object_foreach(r->left, key, value)
     {
-        if (strlen(list) + strlen(key) + 3 < sizeof list)
-            strcat(strcat(list, list[0] == '\0' ? "" : ", "), key);
+        size_t used = strlen(list);
+        snprintf(list + used, sizeof list - used, "%s%s", used == 0 ? "" : ", ", key);
     }
     if (list[0] != '\0')
         zrt__log(ZRT_LOG_INFO, "%s: without effect here: %s", r->path, list);

@@ -2,6 +2,7 @@
 
 #include <math.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/error.h"
@@ -74,12 +75,8 @@ static const struct {
 /* Appends to a list that becomes part of a message. */
 static void list_add(char *list, size_t capacity, const char *name)
 {
-    size_t n = strlen(list);
-    if (n + strlen(name) + 3 > capacity)
-        return;
-    if (n > 0)
-        strcat(list, ", ");
-    strcat(list, name);
+    size_t used = strlen(list);
+    snprintf(list + used, capacity - used, "%s%s", used == 0 ? "" : ", ", name);
 }
 
 zrt_status zrt__schedule_type_find(const char *name, zrt__schedule_type *type_out)
