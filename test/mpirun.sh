@@ -4,6 +4,7 @@
 # A source that declares ranks, "/* ranks: 1 2 4 */", is run under mpirun once for each count; others are run as they are.
 # A source that needs longer than the default declares seconds, "/* timeout: 300 */".
 # ZRT_TEST_RANKS="1 2" runs these of the declared counts, ZRT_TEST_TIMEOUT is the default time limit of one run in seconds (120),
+# ZRT_TEST_SLOWDOWN=5 multiplies time limits where a sanitizer or valgrind slows programs down,
 # ZRT_TEST_WRAPPER goes before the program: "valgrind -q --suppressions=config/openmpi.supp --error-exitcode=66".
 : "${ZRT_SRCDIR=$(cd "$(dirname "$0")/.." && pwd)}"
 . "$ZRT_SRCDIR/config/mpi_environment.sh"
@@ -25,7 +26,7 @@ declared() { sed -n "s,^.*/\* $1: *\([0-9 ]*[0-9]\) *\*/.*\$,\1,p" "$source" 2>/
 
 ranks=$(declared ranks)
 limit=$(declared timeout)
-limit=${limit:-${ZRT_TEST_TIMEOUT:-120}}
+limit=$((${limit:-${ZRT_TEST_TIMEOUT:-120}} * ${ZRT_TEST_SLOWDOWN:-1}))
 if [ -n "$ranks" ] && [ -n "$ZRT_TEST_RANKS" ]; then
     chosen=
     for n in $ranks; do
