@@ -161,15 +161,15 @@ static inline vf ZRT__EACH(act_slope)(zrt_activation_kind kind, vf x, vf *value_
         *value_out = x * s;
         return v_fma(*value_out, 1.0f - s, s);
     case ZRT_TANH:
-        s = v_tanh(x);
-        *value_out = s;
-        return 1.0f - s * s;
+        *value_out = v_tanh(x);
+        s = v_exp(-2.0f * (vf)((vi)x & 0x7fffffff)); /* 1 - tanh^2 would cancel */
+        return 4.0f * s / ((1.0f + s) * (1.0f + s));
     case ZRT_SIGMOID:
         break;
     }
-    s = v_sigmoid(x);
-    *value_out = s;
-    return s * (1.0f - s);
+    *value_out = v_sigmoid(x);
+    s = v_exp(-(vf)((vi)x & 0x7fffffff));
+    return s / ((1.0f + s) * (1.0f + s));
 }
 
 static void ZRT__EACH(activation_forward)(void *arg, int64_t begin, int64_t end)
