@@ -12,6 +12,7 @@
 typedef enum zrt__region {
     ZRT__REGION_DEVICE,     /* what only this rank's kernels touch */
     ZRT__REGION_REGISTERED, /* what collectives read and write */
+    ZRT__REGION_PINNED,     /* of the host, for copies */
     ZRT__N_REGIONS
 } zrt__region;
 
@@ -23,6 +24,7 @@ typedef enum zrt__region {
     X(GRADIENT_SHARD, "accumulated gradients")            \
     X(BATCH, "batch and step state")                      \
     X(CONSTANTS, "constants")                             \
+    X(STAGING, "host staging")                            \
     X(GATHERED, "gathered parameters")                    \
     X(GRADIENTS, "gradients before reduction")            \
     X(ACTIVATIONS, "activations kept for backward")       \

@@ -89,12 +89,12 @@ zrt_status zrt__compiler_begin(zrt__compiler *compiler, zrt__zero *zero, zrt__pl
             compiler->pending_buffers[i][k] = ZRT__NO_REF;
     }
     analyse(compiler);
-    return zrt__schedule_create(zero, build, &compiler->schedule);
+    return zrt__residency_create(zero, build, &compiler->schedule);
 }
 
 void zrt__compiler_end(zrt__compiler *compiler)
 {
-    zrt__schedule_free(&compiler->schedule);
+    zrt__residency_free(&compiler->schedule);
     free(compiler->gathered);
     free(compiler->gather_event);
     free(compiler->gradients);
@@ -312,7 +312,7 @@ static void enqueue_gather(zrt__compiler *compiler, int index)
 
 void zrt__compiler_gather(zrt__compiler *compiler, int index)
 {
-    const zrt__schedule *schedule = &compiler->schedule;
+    const zrt__residency *schedule = &compiler->schedule;
     compiler->plan->unit = schedule->uses[index].unit;
     /* What this use needs comes before what is fetched ahead. */
     for (int ahead = 0; ahead < 2; ahead++)

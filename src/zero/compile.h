@@ -9,7 +9,7 @@ typedef struct zrt__compiler {
     zrt__plan *plan;
     const zrt__build *build;
     zrt__train_variant variant;
-    zrt__schedule schedule;
+    zrt__residency schedule;
     zrt__ref *gathered;        /* by flat: where it is gathered now */
     int *gather_event;         /* by flat: its gather is done; -1 once waited for */
     zrt__ref *gradients;       /* by flat: unreduced gradients now; none where there are none */

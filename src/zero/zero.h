@@ -109,17 +109,17 @@ typedef struct zrt__gather {
     int flat, issue, first, last;
 } zrt__gather;
 
-typedef struct zrt__schedule {
+typedef struct zrt__residency {
     zrt__use *uses;
     int n_uses;
     zrt__gather *gathers; /* in the order of their use */
     size_t n_gathers, gathers_capacity;
     int64_t peak_live;    /* elements */
-} zrt__schedule;
+} zrt__residency;
 
 /* The residency of sharded parameters over the uses of a build. ZRT_ERR_CONFIG when the cap is too small, naming the smallest that works. */
-zrt_status zrt__schedule_create(const zrt__zero *zero, const zrt__build *build, zrt__schedule *schedule_out);
-void zrt__schedule_free(zrt__schedule *schedule);
+zrt_status zrt__residency_create(const zrt__zero *zero, const zrt__build *build, zrt__residency *schedule_out);
+void zrt__residency_free(zrt__residency *schedule);
 
 /* Adds the optimizer step to a plan. */
 void zrt__zero_emit_step(zrt__zero *zero, zrt__plan *plan);

@@ -33,19 +33,19 @@ static zrt_status collect(const zrt__zero *zero, const zrt_unit *unit, size_t be
     return ZRT_OK;
 }
 
-static zrt_status collect_uses(const zrt__zero *zero, const zrt__build *build, zrt__schedule *schedule)
+static zrt_status collect_uses(const zrt__zero *zero, const zrt__build *build, zrt__residency *residency)
 {
     bool train = build->options.mode == ZRT_MODE_TRAIN;
-    schedule->uses = zrt__calloc((size_t)build->n_units * 2 + 1, sizeof *schedule->uses);
-    if (schedule->uses == NULL)
+    residency->uses = zrt__calloc((size_t)build->n_units * 2 + 1, sizeof *residency->uses);
+    if (residency->uses == NULL)
         return ZRT_ERR_MEMORY;
     for (int u = 0; u < build->n_units; u++) {
-        zrt__use *use = &schedule->uses[schedule->n_uses++];
+        zrt__use *use = &residency->uses[residency->n_uses++];
         use->unit = u;
         ZRT_TRY(collect(zero, build->units[u], 0, (size_t)build->units[u]->n_forward, use));
     }
     for (int u = build->n_units - 1; u >= 0 && train; u--) {
-        zrt__use *use = &schedule->uses[schedule->n_uses++];
+        zrt__use *use = &residency->uses[residency->n_uses++];
         use->unit = u;
         use->backward = true;
         ZRT_TRY(collect(zero, build->units[u], (size_t)build->units[u]->n_forward, build->units[u]->n_nodes, use));
@@ -69,87 +69,87 @@ static void occupy(int64_t *live, int from, int to, int64_t elements)
 }
 
 /* One gather a use, each from one use ahead; the smallest cap that works. */
-static zrt_status minimal(const zrt__zero *zero, zrt__schedule *schedule, int64_t *live, int64_t *smallest_out)
+static zrt_status minimal(const zrt__zero *zero, zrt__residency *residency, int64_t *live, int64_t *smallest_out)
 {
-    for (int e = 0; e < schedule->n_uses; e++) {
-        for (int i = 0; i < schedule->uses[e].n_flats; i++) {
-            int flat = schedule->uses[e].flats[i];
+    for (int e = 0; e < residency->n_uses; e++) {
+        for (int i = 0; i < residency->uses[e].n_flats; i++) {
+            int flat = residency->uses[e].flats[i];
             int64_t elements = zero->flats[flat].n_elements;
             zrt__gather *before = NULL;
-            for (size_t g = schedule->n_gathers; g-- > 0 && before == NULL;)
-                if (schedule->gathers[g].flat == flat)
-                    before = &schedule->gathers[g];
+            for (size_t g = residency->n_gathers; g-- > 0 && before == NULL;)
+                if (residency->gathers[g].flat == flat)
+                    before = &residency->gathers[g];
             if (before != NULL && before->last >= e - 1) {
                 before->last = e; /* used by the unit just before: it stays */
                 live[e] += elements;
                 continue;
             }
-            ZRT_TRY(zrt__grow(&schedule->gathers, &schedule->gathers_capacity, schedule->n_gathers,
-                              sizeof *schedule->gathers));
+            ZRT_TRY(zrt__grow(&residency->gathers, &residency->gathers_capacity, residency->n_gathers,
+                              sizeof *residency->gathers));
             int issue = e > 0 ? e - 1 : 0;
-            schedule->gathers[schedule->n_gathers++] = (zrt__gather){flat, issue, e, e};
+            residency->gathers[residency->n_gathers++] = (zrt__gather){flat, issue, e, e};
             occupy(live, issue, e, elements);
         }
     }
     *smallest_out = 0;
-    for (int e = 0; e < schedule->n_uses; e++)
+    for (int e = 0; e < residency->n_uses; e++)
         if (live[e] > *smallest_out)
             *smallest_out = live[e];
     return ZRT_OK;
 }
 
-static int64_t distance(const zrt__zero *zero, const zrt__schedule *schedule, int from, int to)
+static int64_t distance(const zrt__zero *zero, const zrt__residency *residency, int from, int to)
 {
     int64_t elements = 0;
     for (int e = from + 1; e < to; e++)
-        for (int i = 0; i < schedule->uses[e].n_flats; i++)
-            elements += zero->flats[schedule->uses[e].flats[i]].n_elements;
+        for (int i = 0; i < residency->uses[e].n_flats; i++)
+            elements += zero->flats[residency->uses[e].flats[i]].n_elements;
     return elements;
 }
 
-static void remove_gather(zrt__schedule *schedule, size_t index)
+static void remove_gather(zrt__residency *residency, size_t index)
 {
-    schedule->n_gathers--;
-    memmove(&schedule->gathers[index], &schedule->gathers[index + 1],
-            (schedule->n_gathers - index) * sizeof *schedule->gathers);
+    residency->n_gathers--;
+    memmove(&residency->gathers[index], &residency->gathers[index + 1],
+            (residency->n_gathers - index) * sizeof *residency->gathers);
 }
 
 /* Joins two gathers of a flat into one where it may stay between them; the nearest pairs first. */
-static void keep_between(const zrt__zero *zero, zrt__schedule *schedule, int64_t *live)
+static void keep_between(const zrt__zero *zero, zrt__residency *residency, int64_t *live)
 {
     const zrt__zero_options *options = &zero->options;
-    for (int gap = 1; gap < schedule->n_uses; gap++) {
-        for (size_t g = 0; g < schedule->n_gathers; g++) {
-            zrt__gather *next = &schedule->gathers[g], *before = NULL;
+    for (int gap = 1; gap < residency->n_uses; gap++) {
+        for (size_t g = 0; g < residency->n_gathers; g++) {
+            zrt__gather *next = &residency->gathers[g], *before = NULL;
             for (size_t k = 0; k < g; k++)
-                if (schedule->gathers[k].flat == next->flat)
-                    before = &schedule->gathers[k];
+                if (residency->gathers[k].flat == next->flat)
+                    before = &residency->gathers[k];
             if (before == NULL || next->first - before->last != gap)
                 continue;
             int64_t elements = zero->flats[next->flat].n_elements;
             int from = before->last + 1, to = next->issue - 1;
-            if (distance(zero, schedule, before->last, next->first) > options->max_reuse_distance ||
+            if (distance(zero, residency, before->last, next->first) > options->max_reuse_distance ||
                 !fits(live, from, to, elements, options->max_live_parameters))
                 continue;
             occupy(live, from, to, elements);
             before->last = next->last;
-            remove_gather(schedule, g--);
+            remove_gather(residency, g--);
         }
     }
 }
 
-static void prefetch(const zrt__zero *zero, zrt__schedule *schedule, int64_t *live)
+static void prefetch(const zrt__zero *zero, zrt__residency *residency, int64_t *live)
 {
     const zrt__zero_options *options = &zero->options;
-    for (size_t g = 0; g < schedule->n_gathers; g++) {
-        zrt__gather *gather = &schedule->gathers[g];
+    for (size_t g = 0; g < residency->n_gathers; g++) {
+        zrt__gather *gather = &residency->gathers[g];
         int64_t elements = zero->flats[gather->flat].n_elements;
         while (gather->issue > 0) {
             int64_t ahead = elements; /* in flight for uses after the one before which it would be enqueued */
             for (size_t k = 0; k < g; k++)
-                if (schedule->gathers[k].first > gather->issue - 1 && schedule->gathers[k].issue <= gather->issue - 1)
-                    ahead += zero->flats[schedule->gathers[k].flat].n_elements;
-            bool overtakes = g > 0 && schedule->gathers[g - 1].issue > gather->issue - 1;
+                if (residency->gathers[k].first > gather->issue - 1 && residency->gathers[k].issue <= gather->issue - 1)
+                    ahead += zero->flats[residency->gathers[k].flat].n_elements;
+            bool overtakes = g > 0 && residency->gathers[g - 1].issue > gather->issue - 1;
             if (ahead > options->prefetch_bucket_size || overtakes ||
                 !fits(live, gather->issue - 1, gather->issue - 1, elements, options->max_live_parameters))
                 break;
@@ -159,14 +159,14 @@ static void prefetch(const zrt__zero *zero, zrt__schedule *schedule, int64_t *li
     }
 }
 
-zrt_status zrt__schedule_create(const zrt__zero *zero, const zrt__build *build, zrt__schedule *schedule_out)
+zrt_status zrt__residency_create(const zrt__zero *zero, const zrt__build *build, zrt__residency *residency_out)
 {
-    zrt__schedule schedule = {0};
+    zrt__residency residency = {0};
     int64_t smallest = 0;
     int64_t *live = zrt__calloc((size_t)build->n_units * 2 + 1, sizeof *live);
-    zrt_status status = live != NULL ? collect_uses(zero, build, &schedule) : ZRT_ERR_MEMORY;
+    zrt_status status = live != NULL ? collect_uses(zero, build, &residency) : ZRT_ERR_MEMORY;
     if (status == ZRT_OK)
-        status = minimal(zero, &schedule, live, &smallest);
+        status = minimal(zero, &residency, live, &smallest);
     if (status == ZRT_OK && smallest > zero->options.max_live_parameters)
         status = zrt__fail(ZRT_ERR_CONFIG,
                            "zero_optimization.stage3_max_live_parameters is %lld, but one unit in use and one in flight "
@@ -174,26 +174,26 @@ zrt_status zrt__schedule_create(const zrt__zero *zero, const zrt__build *build, 
                            (long long)zero->options.max_live_parameters, (long long)smallest, zero->model->name,
                            (long long)smallest);
     if (status == ZRT_OK) {
-        keep_between(zero, &schedule, live);
-        prefetch(zero, &schedule, live);
-        for (int e = 0; e < schedule.n_uses; e++)
-            if (live[e] > schedule.peak_live)
-                schedule.peak_live = live[e];
+        keep_between(zero, &residency, live);
+        prefetch(zero, &residency, live);
+        for (int e = 0; e < residency.n_uses; e++)
+            if (live[e] > residency.peak_live)
+                residency.peak_live = live[e];
     }
     free(live);
     if (status != ZRT_OK) {
-        zrt__schedule_free(&schedule);
+        zrt__residency_free(&residency);
         return status;
     }
-    *schedule_out = schedule;
+    *residency_out = residency;
     return ZRT_OK;
 }
 
-void zrt__schedule_free(zrt__schedule *schedule)
+void zrt__residency_free(zrt__residency *residency)
 {
-    for (int i = 0; i < schedule->n_uses; i++)
-        free(schedule->uses[i].flats);
-    free(schedule->uses);
-    free(schedule->gathers);
-    *schedule = (zrt__schedule){0};
+    for (int i = 0; i < residency->n_uses; i++)
+        free(residency->uses[i].flats);
+    free(residency->uses);
+    free(residency->gathers);
+    *residency = (zrt__residency){0};
 }

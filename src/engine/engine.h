@@ -1,0 +1,93 @@
+/* The engine's own structs; only for the files of this folder. */
+#ifndef ZRT_ENGINE_ENGINE_H
+#define ZRT_ENGINE_ENGINE_H
+
+#include <zerort/engine.h>
+
+#include "engine/settings.h"
+#include "launch/launch.h"
+
+/* Plans of a training step: with one micro-step only ZRT__VARIANT_ONLY. */
+typedef enum zrt__variant {
+    ZRT__VARIANT_FIRST, ZRT__VARIANT_MIDDLE, ZRT__VARIANT_LAST, ZRT__VARIANT_ONLY, ZRT__N_VARIANTS
+} zrt__variant;
+
+/* Host copies of what a pass needs, written by the host and copied in stream order. */
+typedef struct zrt__staging {
+    zrt__ref fields[ZRT_BATCH_MAX_FIELDS], sample_ids, head, capacity, loss, state, rates;
+} zrt__staging;
+
+/* All that is known before anything is allocated. */
+typedef struct zrt__compiled {
+    zrt__memory memory;
+    zrt__zero *zero;
+    zrt__build *train_build, *evaluation_build;
+    zrt__plan *train[ZRT__N_VARIANTS];
+    zrt__plan *evaluation;
+    zrt__operand logits;
+    zrt__staging staging;
+    uint64_t hash;
+} zrt__compiled;
+
+/* Plans a run of `settings` (rank and n_ranks in it). Local. */
+zrt_status zrt__compiled_create(zrt_model *model, const zrt__settings *settings, zrt__compiled *compiled_out);
+void zrt__compiled_free(zrt__compiled *compiled);
+int zrt__variant_of(const zrt__compiled *compiled, int64_t micro_step, int64_t micro_steps);
+
+/* ZRT_ERR_MEMORY with the table and what would make it fit, when `ranks` ranks need more than `available` bytes. */
+zrt_status zrt__fit_check(zrt_model *model, const zrt__settings *settings, const zrt__compiled *compiled, int ranks,
+                          size_t available, const char *where);
+
+struct zrt_loss {
+    zrt_engine *engine;
+    bool valid;      /* of the forward pass that comes last */
+    zrt__event *event;
+};
+
+typedef struct zrt__generation {
+    zrt__build *prompt, *token;
+    zrt__plan *plan;
+    zrt__operand logits[2];
+    int64_t rows, prompt_length, cache_length;
+} zrt__generation;
+
+struct zrt_engine {
+    zrt_context *context;
+    zrt_model *model;
+    zrt__settings settings;
+    zrt__compiled compiled;
+    zrt__runtime runtime;
+    zrt__comm_memory *registered[2]; /* persistent, scratch */
+    zrt__event *staged, *metrics_ready;
+    zrt_loss loss;
+    int64_t step, micro_step;
+    bool backward_due, update_due;
+    int64_t samples;         /* of micro-steps so far, when batches do not number them */
+    zrt__generation generation;
+    char *trace_path;
+    zrt__trace trace;
+    int trace_variant;
+};
+
+/* Takes the scratch memory that the plans need now, and binds all plans to it. Collective. */
+zrt_status zrt__engine_bind(zrt_engine *engine);
+/* Blocks until all streams have run; the first failure of any. */
+zrt_status zrt__engine_synchronize(zrt_engine *engine);
+/* The stream on which everything but gathers and reductions runs. */
+zrt__stream *zrt__engine_stream(const zrt_engine *engine);
+void *zrt__engine_address(const zrt_engine *engine, const zrt__plan *plan, zrt__ref ref);
+
+/* Copies a batch, padded to rows x length, to the device in stream order. */
+zrt_status zrt__batch_stage(zrt_engine *engine, const zrt_batch *batch, int64_t rows, int64_t length);
+
+/* Values of parameter elements [first, first + n). */
+typedef zrt_status zrt__source_fn(void *user, const zrt__parameter *parameter, int64_t first, int64_t n, float *out);
+/* Sets all parameters this rank holds. Local but for the shards of others, which they set alike. */
+zrt_status zrt__parameters_fill(zrt_engine *engine, zrt__source_fn *source, void *user);
+/* Their initial values by the model's initialisers and the seed. */
+zrt_status zrt__parameters_initialize(zrt_engine *engine);
+
+void zrt__print_memory(FILE *file, const zrt__compiled *compiled, const zrt__settings *settings, const zrt_model *model);
+void zrt__print_schedule(FILE *file, const zrt__compiled *compiled, const zrt_model *model);
+
+#endif

@@ -1,0 +1,113 @@
+/* Refusing a run that does not fit, with the settings that would make it fit. */
+#include "config.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "engine/engine.h"
+
+/* Bytes a rank needs under other settings; SIZE_MAX where they do not work. */
+static size_t bytes_with(zrt_model *model, const zrt__settings *settings)
+{
+    zrt__compiled compiled;
+    zrt__settings copy = *settings;
+    copy.zero.rules = &copy.rules;
+    if (zrt__compiled_create(model, &copy, &compiled) != ZRT_OK)
+        return SIZE_MAX;
+    size_t bytes = zrt__memory_total(&compiled.memory);
+    zrt__compiled_free(&compiled);
+    return bytes;
+}
+
+/* Changes that keep the batch and the mathematics, one added to the other until it fits. */
+static char *advice(zrt_model *model, const zrt__settings *settings, int ranks, size_t available)
+{
+    zrt__settings trial = *settings;
+    char *text = zrt__strdup("");
+    for (int change = 0; change < 5 && text != NULL; change++) {
+        char *added = NULL;
+        switch (change) {
+        case 0:
+            if (trial.zero.stage < 3 && trial.zero.n_ranks > 1) {
+                trial.zero.stage = 3;
+                added = zrt__strdup("\"zero_optimization\": {\"stage\": 3}");
+            }
+            break;
+        case 1:
+            if (trial.zero.recompute != ZRT__RECOMPUTE_FULL) {
+                trial.zero.recompute = ZRT__RECOMPUTE_FULL;
+                added = zrt__strdup("--gradient-checkpointing");
+            }
+            break;
+        case 2:
+            if (trial.zero.evaluation_rows > trial.zero.rows) {
+                trial.zero.evaluation_rows = trial.zero.rows;
+                added = zrt__format("--per-device-eval-batch-size %lld", (long long)trial.zero.rows);
+            }
+            break;
+        case 3:
+            if (trial.zero.rows > 1) {
+                trial.zero.micro_steps *= trial.zero.rows;
+                trial.zero.rows = trial.zero.evaluation_rows = 1;
+                added = zrt__format("--per-device-train-batch-size 1 --per-device-eval-batch-size 1 "
+                                    "--gradient-accumulation-steps %lld", (long long)trial.zero.micro_steps);
+            }
+            break;
+        default: {
+            /* The smallest cap is named by the error that a too small one gives. */
+            if (trial.zero.stage == 3 && trial.zero.n_ranks > 1) {
+                int64_t largest = 0, second = 0;
+                for (size_t u = 0; u < model->n_units; u++) {
+                    int64_t n = 0;
+                    for (size_t s = 0; s < model->n_slots; s++)
+                        n += model->slots[s].unit == (int)u ? model->slots[s].n_elements + 64 * trial.zero.n_ranks : 0;
+                    second = n > largest ? largest : n > second ? n : second;
+                    largest = n > largest ? n : largest;
+                }
+                trial.zero.max_live_parameters = 2 * (largest + second);
+                added = zrt__format("\"stage3_max_live_parameters\": %lld", (long long)trial.zero.max_live_parameters);
+            }
+            break;
+        }
+        }
+        if (added == NULL)
+            continue;
+        char *joined = zrt__format("%s%s%s", text, *text != '\0' ? ", " : "", added);
+        free(text);
+        free(added);
+        text = joined;
+        size_t bytes = bytes_with(model, &trial);
+        if (text != NULL && bytes != SIZE_MAX && bytes <= available / (size_t)ranks) {
+            char *done = zrt__format("it would fit with %s (%zu bytes a rank)", text, bytes);
+            free(text);
+            return done;
+        }
+    }
+    free(text);
+    return zrt__strdup("no setting makes it fit: use more hosts, or a smaller model or sequence");
+}
+
+zrt_status zrt__fit_check(zrt_model *model, const zrt__settings *settings, const zrt__compiled *compiled, int ranks,
+                          size_t available, const char *where)
+{
+    size_t bytes = zrt__memory_total(&compiled->memory);
+    if (bytes <= available / (size_t)ranks)
+        return ZRT_OK;
+    char *table = NULL;
+    size_t length = 0;
+    FILE *file = open_memstream(&table, &length);
+    if (file == NULL)
+        return zrt__fail(ZRT_ERR_MEMORY, "the run does not fit");
+    zrt__print_memory(file, compiled, settings, model);
+    fclose(file);
+    char *help = advice(model, settings, ranks, available);
+    zrt_status status = zrt__fail(ZRT_ERR_MEMORY, "the run does not fit: %d rank%s of %s need %zu bytes each, %zu together, and %zu are "
+                                  "available (--host-memory overrides this)\n%s%s", ranks, ranks > 1 ? "s" : "", where,
+                                  bytes, bytes * (size_t)ranks, available, table != NULL ? table : "",
+                                  help != NULL ? help : "");
+    free(table);
+    free(help);
+    return status;
+}

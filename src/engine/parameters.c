@@ -1,0 +1,252 @@
+/* Parameters in and out: initialisation, pretrained weights, whole tensors. */
+#include "config.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "base/half.h"
+#include "base/random.h"
+#include "checkpoint/safetensors.h"
+#include "engine/engine.h"
+
+/* Elements that are converted and copied at a time. */
+#define CHUNK 262144
+
+typedef struct chunk_buffers {
+    float *values;
+    void *converted;
+} chunk_buffers;
+
+static int64_t min64(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+static int64_t max64(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
+/* Elements [first, first + n) of a flat to the master shard and the compute copy, each where this rank holds them. */
+static zrt_status store(zrt_engine *engine, const zrt__flat *flat, int64_t first, int64_t n, const chunk_buffers *chunk)
+{
+    const zrt__device_ops *device = engine->runtime.device->ops;
+    zrt_dtype dtype = engine->settings.zero.compute_dtype;
+    size_t element = zrt_dtype_bytes(dtype);
+    zrt__stream *stream = zrt__engine_stream(engine);
+    bool resident = flat->kind == ZRT__FLAT_RESIDENT;
+    int64_t from = max64(first, flat->shard_first), to = min64(first + n, flat->shard_first + flat->shard_elements);
+    int64_t held_from = resident ? first : from, held_to = resident ? first + n : to, base = resident ? 0 : flat->shard_first;
+    if (held_from < held_to) {
+        zrt__convert(chunk->converted, dtype, chunk->values + (held_from - first), ZRT_FLOAT32,
+                     (size_t)(held_to - held_from));
+        char *parameter = zrt__engine_address(engine, NULL, flat->parameter);
+        ZRT_TRY(device->copy(stream, parameter + (size_t)(held_from - base) * element, chunk->converted,
+                             (size_t)(held_to - held_from) * element));
+    }
+    if (from < to && flat->trainable && dtype != ZRT_FLOAT32) {
+        float *master = zrt__engine_address(engine, NULL, flat->master);
+        ZRT_TRY(device->copy(stream, master + (from - flat->shard_first), chunk->values + (from - first),
+                             (size_t)(to - from) * sizeof(float)));
+    }
+    return device->stream_synchronize(stream);
+}
+
+zrt_status zrt__parameters_fill(zrt_engine *engine, zrt__source_fn *source, void *user)
+{
+    const zrt__zero *zero = engine->compiled.zero;
+    chunk_buffers chunk = {zrt__malloc(CHUNK * sizeof(float)), zrt__malloc(CHUNK * sizeof(float))};
+    zrt_status status = chunk.values != NULL && chunk.converted != NULL ? ZRT_OK : ZRT_ERR_MEMORY;
+    for (size_t p = 0; p < engine->model->n_parameters && status == ZRT_OK; p++) {
+        const zrt__parameter *parameter = &engine->model->parameters[p];
+        int index = 0;
+        int64_t start = 0;
+        zrt__zero_locate(zero, (int)p, &index, &start);
+        const zrt__flat *flat = &zero->flats[index];
+        /* Only what this rank holds is made or read. */
+        bool resident = flat->kind == ZRT__FLAT_RESIDENT;
+        int64_t from = resident ? 0 : max64(0, flat->shard_first - start);
+        int64_t to = resident ? parameter->n_elements
+                              : min64(parameter->n_elements, flat->shard_first + flat->shard_elements - start);
+        for (int64_t at = from; at < to && status == ZRT_OK; at += CHUNK) {
+            int64_t n = min64(CHUNK, to - at);
+            status = source(user, parameter, at, n, chunk.values);
+            if (status == ZRT_OK)
+                status = store(engine, flat, start + at, n, &chunk);
+        }
+    }
+    free(chunk.values);
+    free(chunk.converted);
+    return status;
+}
+
+static zrt_status initial_values(void *user, const zrt__parameter *parameter, int64_t first, int64_t n, float *out)
+{
+    const uint64_t *seed = user;
+    uint64_t key = zrt__hash_mix(*seed, zrt__hash_bytes(11, parameter->name, strlen(parameter->name)));
+    float scale = parameter->init.scale;
+    switch (parameter->init.kind) {
+    case ZRT_INIT_ZERO:
+    case ZRT_INIT_ONE:
+        for (int64_t i = 0; i < n; i++)
+            out[i] = parameter->init.kind == ZRT_INIT_ONE ? 1.0f : 0.0f;
+        return ZRT_OK;
+    case ZRT_INIT_NORMAL:
+        zrt__random_normal(key, (uint64_t)first, (size_t)n, out);
+        break;
+    case ZRT_INIT_UNIFORM:
+        zrt__random_uniform(key, (uint64_t)first, (size_t)n, out);
+        break;
+    }
+    for (int64_t i = 0; i < n; i++)
+        out[i] *= scale;
+    return ZRT_OK;
+}
+
+zrt_status zrt__parameters_initialize(zrt_engine *engine)
+{
+    return zrt__parameters_fill(engine, initial_values, &engine->settings.seed);
+}
+
+static zrt_status pretrained_values(void *user, const zrt__parameter *parameter, int64_t first, int64_t n, float *out)
+{
+    const zrt__safetensors_entry *entry = NULL;
+    ZRT_TRY(zrt__safetensors_find_parameter(user, parameter->name, parameter->n_dims, parameter->dims, &entry));
+    return zrt__safetensors_read_entry(entry, first, n, out);
+}
+
+/* Every parameter is there, and nothing is there that the model does not have. */
+static zrt_status check_names(const zrt_engine *engine, zrt__safetensors *file, const char *folder)
+{
+    for (size_t p = 0; p < engine->model->n_parameters; p++) {
+        const zrt__parameter *parameter = &engine->model->parameters[p];
+        const zrt__safetensors_entry *entry = NULL;
+        ZRT_TRY(zrt__safetensors_find_parameter(file, parameter->name, parameter->n_dims, parameter->dims, &entry));
+    }
+    size_t index = 0;
+    const zrt__safetensors_entry *unused = zrt__safetensors_next_unused(file, &index);
+    /* The head of a tied model is saved by some, under its own name. */
+    while (unused != NULL && strcmp(unused->name, "lm_head.weight") == 0 &&
+           zrt__model_find_parameter(engine->model, "lm_head.weight") < 0) {
+        index++;
+        unused = zrt__safetensors_next_unused(file, &index);
+    }
+    if (unused != NULL)
+        return zrt__fail(ZRT_ERR_INPUT, "%s: tensor %s belongs to no parameter of model %s", folder, unused->name,
+                         engine->model->name);
+    return ZRT_OK;
+}
+
+zrt_status zrt_engine_load_pretrained(zrt_engine *engine, const char *folder)
+{
+    zrt__safetensors *file = NULL;
+    zrt_status status = zrt__safetensors_open(folder, &file);
+    if (status == ZRT_OK)
+        status = check_names(engine, file, folder);
+    if (status == ZRT_OK)
+        status = zrt__parameters_fill(engine, pretrained_values, file);
+    zrt__safetensors_close(&file);
+    return zrt__group_agree(zrt__context_world(engine->context), status);
+}
+
+/* ---- whole tensors ---- */
+
+/* What turns the shard's gradient into the gradient of the loss: unscaled, divided by the counted labels. */
+static zrt_status gradient_factor(zrt_engine *engine, double *factor_out)
+{
+    const zrt__device_ops *device = engine->runtime.device->ops;
+    zrt__step_state *state = zrt__engine_address(engine, NULL, engine->compiled.staging.state);
+    ZRT_TRY(zrt__engine_synchronize(engine));
+    ZRT_TRY(device->copy(zrt__engine_stream(engine), state,
+                         zrt__engine_address(engine, NULL, engine->compiled.zero->state), sizeof *state));
+    ZRT_TRY(zrt__engine_synchronize(engine));
+    int64_t counted = (int64_t)state->sums[1];
+    ZRT_TRY(zrt__group_sum_int64(zrt__context_world(engine->context), &counted, 1));
+    *factor_out = counted > 0 ? state->capacity / ((double)counted * state->loss_scale) : 0;
+    return ZRT_OK;
+}
+
+static zrt_status state_ref(const zrt_engine *engine, const zrt__flat *flat, zrt_state state, zrt__ref *ref_out)
+{
+    int n = engine->settings.zero.update.n_states;
+    switch (state) {
+    case ZRT_STATE_PARAMETER:
+        *ref_out = flat->trainable ? flat->master : flat->parameter;
+        return ZRT_OK;
+    case ZRT_STATE_GRADIENT:
+        *ref_out = flat->local_gradient ? zrt__ref_at(flat->gradient, (size_t)flat->shard_first * sizeof(float))
+                                        : flat->gradient;
+        return flat->trainable ? ZRT_OK : zrt__fail(ZRT_ERR_USAGE, "a frozen parameter has no gradient");
+    case ZRT_STATE_EXP_AVG:
+    case ZRT_STATE_EXP_AVG_SQ:
+        break;
+    }
+    int which = state == ZRT_STATE_EXP_AVG ? 0 : 1;
+    if (!flat->trainable || which >= n)
+        return zrt__fail(ZRT_ERR_USAGE, "this parameter has no such optimizer state");
+    *ref_out = flat->states[which];
+    return ZRT_OK;
+}
+
+/* This rank's elements [first, first + n) of a flat's shard, as fp32. */
+static zrt_status fetch(zrt_engine *engine, const zrt__flat *flat, zrt__ref ref, int64_t first, int64_t n, double factor,
+                        float *out)
+{
+    const zrt__device_ops *device = engine->runtime.device->ops;
+    bool frozen = !flat->trainable;
+    zrt_dtype dtype = frozen ? engine->settings.zero.compute_dtype : ZRT_FLOAT32;
+    const char *from = zrt__engine_address(engine, NULL, ref);
+    ZRT_TRY(device->copy(zrt__engine_stream(engine), out, from + (size_t)(first - flat->shard_first) * zrt_dtype_bytes(dtype),
+                         (size_t)n * zrt_dtype_bytes(dtype)));
+    ZRT_TRY(device->stream_synchronize(zrt__engine_stream(engine)));
+    if (dtype != ZRT_FLOAT32) { /* from the end, so that the widening does not overtake the source */
+        uint16_t half;
+        for (int64_t i = n; i-- > 0;) {
+            memcpy(&half, (const char *)out + (size_t)i * sizeof half, sizeof half);
+            out[i] = dtype == ZRT_FLOAT16 ? zrt__fp16_to_float(half) : zrt__bf16_to_float(half);
+        }
+    }
+    for (int64_t i = 0; i < n && factor != 1; i++)
+        out[i] = (float)(out[i] * factor);
+    return ZRT_OK;
+}
+
+zrt_status zrt_engine_get_full(zrt_engine *engine, const char *name, zrt_state state, float *values)
+{
+    const zrt__group *world = zrt__context_world(engine->context);
+    int p = zrt__model_find_parameter(engine->model, name);
+    if (p < 0)
+        return zrt__fail(ZRT_ERR_USAGE, "model %s has no parameter %s", engine->model->name, name);
+    int index = 0;
+    int64_t start = 0;
+    zrt__ref ref = ZRT__NO_REF;
+    double factor = 1;
+    zrt__zero_locate(engine->compiled.zero, p, &index, &start);
+    const zrt__flat *flat = &engine->compiled.zero->flats[index];
+    ZRT_TRY(state_ref(engine, flat, state, &ref));
+    ZRT_TRY(zrt__engine_synchronize(engine));
+    if (state == ZRT_STATE_GRADIENT)
+        ZRT_TRY(gradient_factor(engine, &factor));
+    /* A frozen resident parameter and stage 0's states are whole on every rank. */
+    bool whole = flat->n_shards == 1;
+    int64_t end = start + engine->model->parameters[p].n_elements;
+    float *chunk = zrt__malloc(CHUNK * sizeof *chunk);
+    zrt_status status = zrt__group_agree(world, chunk != NULL ? ZRT_OK : ZRT_ERR_MEMORY);
+    for (int shard = 0; shard < flat->n_shards && status == ZRT_OK; shard++) {
+        int64_t from = max64(start, shard * flat->shard_elements), to = min64(end, (shard + 1) * flat->shard_elements);
+        for (int64_t at = from; at < to && status == ZRT_OK; at += CHUNK) {
+            int64_t n = min64(CHUNK, to - at);
+            bool mine = whole || shard == engine->settings.zero.rank;
+            if (mine)
+                status = fetch(engine, flat, ref, at, n, factor, chunk);
+            if (!whole && status == ZRT_OK)
+                status = zrt__group_broadcast(world, chunk, (size_t)n * sizeof *chunk, shard);
+            if (values != NULL && status == ZRT_OK)
+                memcpy(values + (at - start), chunk, (size_t)n * sizeof *chunk);
+        }
+    }
+    free(chunk);
+    return status;
+}

@@ -1,0 +1,26 @@
+/* What the engine takes from the resolved configuration. */
+#ifndef ZRT_ENGINE_SETTINGS_H
+#define ZRT_ENGINE_SETTINGS_H
+
+#include "config/resolved.h"
+#include "optim/schedule.h"
+#include "optim/update.h"
+#include "zero/zero.h"
+
+typedef struct zrt__settings {
+    zrt__zero_options zero;  /* rank, n_ranks and rules are set by the engine */
+    zrt__optimizer optimizer;
+    zrt__schedule schedule;
+    zrt__step_rules rules;   /* but for the learning rates */
+    double initial_loss_scale;
+    uint64_t seed;
+    int64_t max_steps;       /* 0: unknown */
+    size_t host_memory;      /* bytes that all ranks of this host may take; 0: ask the machine */
+    bool deterministic;
+    const char *device;      /* "auto", "cpu"; static */
+} zrt__settings;
+
+/* Errors: ZRT_ERR_CONFIG, ZRT_ERR_NOT_SUPPORTED naming the key. */
+zrt_status zrt__settings_from(const zrt__resolved *resolved, const zrt_model *model, zrt__settings *settings_out);
+
+#endif
