@@ -9,6 +9,7 @@
 #include <zerort/models.h>
 
 #include "checkpoint/safetensors.h"
+#include "graph/graph.h"
 #include "tap.h"
 
 static const char *golden_path(const char *name)
@@ -196,12 +197,36 @@ static void test_names(void)
     tap_ok(n == 15 && zrt_model_preset(n) == NULL && zrt_model_preset(-1) == NULL, "all %d presets open", n);
 }
 
+/* The same parameters whatever is described for: every mode, a short and a long sequence, 16 bits. */
+static void test_modes(const char *name)
+{
+    static const zrt_mode modes[] = {ZRT_MODE_TRAIN, ZRT_MODE_EVALUATE, ZRT_MODE_GENERATE};
+    zrt_model *model = NULL;
+    zrt_status status = zrt_model_open(golden_path(name), &model);
+    for (int i = 0; i < 6 && status == ZRT_OK; i++) {
+        zrt__build *build = NULL;
+        zrt__build_options options = {.mode = modes[i / 2],
+                                      .rows = 3,
+                                      .length = i % 2 == 0 ? 1 : 20,
+                                      .cache_length = 32,
+                                      .table_length = 32,
+                                      .compute_dtype = i % 2 == 0 ? ZRT_FLOAT32 : ZRT_BFLOAT16};
+        status = zrt__build_create(model, &options, &build);
+        zrt__build_destroy(&build);
+    }
+    if (!tap_ok(status == ZRT_OK, "%s is described for training, evaluation and generation", name))
+        tap_diag("%s", zrt_error_message());
+    zrt_model_destroy(&model);
+}
+
 int main(void)
 {
     static const char *const folders[] = {
         "gpt2", "gpt2-fp16", "llama", "llama-tied", "llama-rope-scaled", "llama-head-dim", "llama-bf16-sharded"};
     for (size_t i = 0; i < sizeof folders / sizeof *folders; i++)
         test_folder(folders[i]);
+    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++)
+        test_modes(folders[i]);
     test_preset("small", 842496);
     test_preset("gpt2", 124439808);
     test_preset("gpt2-medium", 354823168);

@@ -3,9 +3,11 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -357,6 +359,18 @@ static void test_writer(void)
            "an incomplete save does not commit and names the tensor");
     tap_ok(zrt__safetensors_writer_create(in_folder("nowhere"), 5, written, 0, &writer) == ZRT_ERR_IO,
            "a folder that is not there");
+
+    /* A full disk: a file may not grow to the end of its header. */
+    struct rlimit before, small;
+    getrlimit(RLIMIT_FSIZE, &before);
+    small = (struct rlimit){100, before.rlim_max};
+    signal(SIGXFSZ, SIG_IGN);
+    setrlimit(RLIMIT_FSIZE, &small);
+    zrt_status status = save(0, true);
+    setrlimit(RLIMIT_FSIZE, &before);
+    tap_ok(status == ZRT_ERR_IO && strstr(zrt_error_message(), "model.safetensors.tmp") != NULL && count_files() == 1 &&
+               read_back(),
+           "a write that fails leaves the old file and nothing else");
     unlink(in_folder("model.safetensors"));
 }
 
