@@ -9,10 +9,10 @@
 : "${ZRT_SRCDIR=$(cd "$(dirname "$0")/.." && pwd)}"
 . "$ZRT_SRCDIR/config/mpi_environment.sh"
 : "${ZRT_GOLDEN=$ZRT_SRCDIR/test/golden}" "${MPIEXEC=mpirun}"
-: "${LSAN_OPTIONS=suppressions=$ZRT_SRCDIR/config/lsan.supp:print_suppressions=0}"
-: "${ASAN_OPTIONS=exitcode=66:fast_unwind_on_malloc=0:detect_stack_use_after_return=1}"
+: "${LSAN_OPTIONS=suppressions='$ZRT_SRCDIR/config/lsan.supp':print_suppressions=0}"
+: "${ASAN_OPTIONS=exitcode=66:fast_unwind_on_malloc=0:allocator_may_return_null=1}"
 : "${UBSAN_OPTIONS=print_stacktrace=1}"
-: "${TSAN_OPTIONS=suppressions=$ZRT_SRCDIR/config/tsan.supp:exitcode=66:ignore_noninstrumented_modules=1}"
+: "${TSAN_OPTIONS=suppressions='$ZRT_SRCDIR/config/tsan.supp':exitcode=66:ignore_noninstrumented_modules=1:allocator_may_return_null=1}"
 export ZRT_SRCDIR ZRT_GOLDEN LSAN_OPTIONS ASAN_OPTIONS UBSAN_OPTIONS TSAN_OPTIONS
 
 program=$1
