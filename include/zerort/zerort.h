@@ -7,6 +7,7 @@
 #include <zerort/engine.h>
 #include <zerort/model.h>
 #include <zerort/models.h>
+#include <zerort/monitor.h>
 #include <zerort/ops.h>
 #include <zerort/status.h>
 #include <zerort/tensor.h>
