@@ -23,7 +23,7 @@ for header in $(cd "$ZRT_SRCDIR/include/zerort" && ls -- *.h) version.h; do
     flags=
     [ "$header" = mpi.h ] && flags=$ZRT_DEP_CFLAGS
     # shellcheck disable=SC2086
-    try C "$header" $CC -x c -std=c99 -Wstrict-prototypes $flags
+    try C "$header" $CC -x c -std=c11 -Wstrict-prototypes $flags
     # shellcheck disable=SC2086
     [ -n "$LINT_CXX" ] && try C++ "$header" $LINT_CXX -x c++ -std=c++11 $flags
 done
