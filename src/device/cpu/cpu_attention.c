@@ -27,7 +27,8 @@ static void remember(void *arg, int64_t begin, int64_t end)
     const zrt_view *qkv = &a->call->in[0];
     size_t bytes = zrt_dtype_bytes(qkv->dtype), width = (size_t)(a->n_kv_heads * a->head_dim) * bytes;
     for (int64_t row = begin; row < end; row++) {
-        const char *key = (const char *)qkv->data + (size_t)(row * a->query_stride + (int64_t)a->n_heads * a->head_dim) * bytes;
+        const char *key =
+            (const char *)qkv->data + (size_t)(row * a->query_stride + (int64_t)a->n_heads * a->head_dim) * bytes;
         size_t to = (size_t)(row / a->n_queries * a->call->out[1].dims[1] + a->positions[row]) * width;
         memcpy((char *)a->keys.data + to, key, width);
         memcpy((char *)a->values.data + to, key + width, width);
@@ -49,8 +50,8 @@ zrt_status zrt__cpu_attention_cached(zrt__stream *stream, const void *arg)
     int64_t n_tokens = a.n_rows * a.n_queries;
     for (int64_t i = 0; i < n_tokens; i++)
         if (a.positions[i] < 0 || a.positions[i] >= a.n_keys)
-            return zrt__fail(ZRT_ERR_INPUT, "generation: position %ld is outside the cache of %lld tokens", (long)a.positions[i],
-                             (long long)a.n_keys);
+            return zrt__fail(ZRT_ERR_INPUT, "generation: position %ld is outside the cache of %lld tokens",
+                             (long)a.positions[i], (long long)a.n_keys);
     zrt__cpu_parallel(stream, n_tokens, 64, remember, &a);
     if (a.n_queries == 1)
         zrt__cpu_parallel(stream, a.n_rows * a.n_heads, 1, ZRT__PICK(attend_one), &a);
@@ -72,7 +73,7 @@ struct ZRT__EACH(scratch) {
 };
 
 /* Turns scores into exp(score - largest so far); brings totals and results to the new largest. */
-static inline void ZRT__EACH(soften)(int n, int head_dim, bool first, float *scores, struct ZRT__EACH(scratch) *s)
+static inline void ZRT__EACH(soften)(int n, int head_dim, bool first, float *scores, struct ZRT__EACH(scratch) * s)
 {
     for (int v = 0; v < QV; v++) {
         float *p = scores + v * VW;
@@ -115,7 +116,8 @@ static void ZRT__EACH(attend)(void *arg, int64_t begin, int64_t end)
         for (int64_t first = 0; first < t.key_end; first += ZRT__KEYS) {
             int n = t.key_end - first < ZRT__KEYS ? (int)(t.key_end - first) : ZRT__KEYS;
             ZRT__EACH(take_keys)(a, &a->keys, &t, first, n, s.keys);
-            ZRT__EACH(product)(n, ZRT__QUERIES, a->head_dim, s.keys, padded, s.queries, ZRT__QUERIES, s.scores, ZRT__QUERIES, false);
+            ZRT__EACH(product)
+            (n, ZRT__QUERIES, a->head_dim, s.keys, padded, s.queries, ZRT__QUERIES, s.scores, ZRT__QUERIES, false);
             ZRT__EACH(mask)(a, &t, first, n, s.scores);
             ZRT__EACH(soften)(n, a->head_dim, first == 0, s.scores, &s);
             if (a->drops) {
@@ -135,7 +137,9 @@ static void ZRT__EACH(attend)(void *arg, int64_t begin, int64_t end)
             }
         }
         ZRT__EACH(transpose)(s.result, ZRT__QUERIES, a->head_dim, ZRT__QUERIES, 1.0f, s.rows, padded);
-        ZRT__EACH(put_rows)(o, (row * a->n_queries + t.first) * o_stride + t.head * a->head_dim, o_stride, t.n, a->head_dim, a->padded, s.rows);
+        ZRT__EACH(put_rows)
+        (o, (row * a->n_queries + t.first) * o_stride + t.head * a->head_dim, o_stride, t.n, a->head_dim, a->padded,
+         s.rows);
         if (a->positions == NULL) {
             float *lse = (float *)a->call->out[1].data + (row * a->n_heads + t.head) * a->n_queries + t.first;
             for (int q = 0; q < t.n; q++)
@@ -153,7 +157,8 @@ static void ZRT__EACH(attend_one)(void *arg, int64_t begin, int64_t end)
     for (int64_t item = begin; item < end; item++) {
         struct zrt__query_tile t = zrt__attend_tile(a, item / a->n_heads, item % a->n_heads, 0);
         float *query = s.rows, *result = s.result, most = -INFINITY, total = 0.0f;
-        ZRT__EACH(take_rows)(&a->call->in[0], t.row * a->query_stride + t.head * a->head_dim, 0, 1, a->head_dim, padded, query);
+        ZRT__EACH(take_rows)
+        (&a->call->in[0], t.row * a->query_stride + t.head * a->head_dim, 0, 1, a->head_dim, padded, query);
         memset(result, 0, (size_t)padded * sizeof *result);
         for (int64_t first = 0; first < t.key_end; first += ZRT__KEYS) {
             int n = t.key_end - first < ZRT__KEYS ? (int)(t.key_end - first) : ZRT__KEYS;
@@ -164,7 +169,8 @@ static void ZRT__EACH(attend_one)(void *arg, int64_t begin, int64_t end)
                 float lanes[16];
                 for (int d = 0; d < padded; d += 16)
                     for (int u = 0; u < 16 / VW; u++)
-                        sums[u] = v_fma(v_load(query + d + u * VW), v_load(s.keys + key * padded + d + u * VW), sums[u]);
+                        sums[u] =
+                            v_fma(v_load(query + d + u * VW), v_load(s.keys + key * padded + d + u * VW), sums[u]);
                 memcpy(lanes, sums, sizeof lanes);
                 for (int half = 8; half > 0; half /= 2)
                     for (int k = 0; k < half; k++)
@@ -188,7 +194,8 @@ static void ZRT__EACH(attend_one)(void *arg, int64_t begin, int64_t end)
         }
         for (int d = 0; d < padded; d++)
             result[d] /= total;
-        ZRT__EACH(put_rows)(&a->call->out[0], (t.row * a->n_heads + t.head) * a->head_dim, 0, 1, a->head_dim, padded, result);
+        ZRT__EACH(put_rows)
+        (&a->call->out[0], (t.row * a->n_heads + t.head) * a->head_dim, 0, 1, a->head_dim, padded, result);
     }
 }
 

@@ -14,13 +14,15 @@
 struct zrt__attend {
     const zrt__call *call;
     int n_heads, n_kv_heads, group, head_dim, padded; /* padded: head_dim rounded up to 16 */
-    int64_t n_rows, n_queries, n_keys, n_blocks;      /* rows of the batch; queries and keys of a row; tiles of queries */
+    int64_t n_rows, n_queries, n_keys, n_blocks; /* rows of the batch; queries and keys of a row; tiles of queries */
     bool causal;
     float scale;
-    zrt_view keys, values;  /* as stored; element (row, key, head, d) at row * row_stride + key * stride + (head * head_dim + d) */
+    zrt_view keys,
+        values; /* as stored; element (row, key, head, d) at row * row_stride + key * stride + (head * head_dim + d) */
     int64_t key_stride, key_row_stride;
-    int64_t query_stride;   /* of qkv */
-    const int32_t *lengths, *segments, *positions; /* NULL when absent; positions [B, S]: of the queries (with a cache) */
+    int64_t query_stride; /* of qkv */
+    const int32_t *lengths, *segments,
+        *positions; /* NULL when absent; positions [B, S]: of the queries (with a cache) */
     const int64_t *samples;
     bool drops;
     struct zrt__cpu_draw draw;
@@ -41,12 +43,21 @@ struct zrt__query_tile {
 static inline zrt_status zrt__attend_make(const zrt__call *call, const zrt_view *qkv, struct zrt__attend *a)
 {
     int d = call->attributes.attention.head_dim;
-    *a = (struct zrt__attend){.call = call, .n_heads = call->attributes.attention.n_heads, .n_kv_heads = call->attributes.attention.n_kv_heads,
-                              .head_dim = d, .padded = (d + 15) / 16 * 16, .n_rows = qkv->dims[0], .n_queries = qkv->dims[1],
-                              .n_keys = qkv->dims[1], .causal = call->attributes.attention.causal,
-                              .scale = call->attributes.attention.scale, .keys = *qkv, .values = *qkv};
+    *a = (struct zrt__attend){.call = call,
+                              .n_heads = call->attributes.attention.n_heads,
+                              .n_kv_heads = call->attributes.attention.n_kv_heads,
+                              .head_dim = d,
+                              .padded = (d + 15) / 16 * 16,
+                              .n_rows = qkv->dims[0],
+                              .n_queries = qkv->dims[1],
+                              .n_keys = qkv->dims[1],
+                              .causal = call->attributes.attention.causal,
+                              .scale = call->attributes.attention.scale,
+                              .keys = *qkv,
+                              .values = *qkv};
     if (d < 1 || d > ZRT__HEAD_DIM_MAX)
-        return zrt__fail(ZRT_ERR_NOT_SUPPORTED, "attention: head_dim %d; from 1 to %d is supported", d, ZRT__HEAD_DIM_MAX);
+        return zrt__fail(ZRT_ERR_NOT_SUPPORTED, "attention: head_dim %d; from 1 to %d is supported", d,
+                         ZRT__HEAD_DIM_MAX);
     size_t bytes = zrt_dtype_bytes(qkv->dtype);
     a->group = a->n_heads / a->n_kv_heads;
     a->n_blocks = (a->n_queries + ZRT__QUERIES - 1) / ZRT__QUERIES;
@@ -69,13 +80,15 @@ static inline void zrt__attend_options(struct zrt__attend *a, const zrt_view opt
     const zrt__step_state *state = options[3].data;
     a->drops = dropout > 0.0f && state != NULL && a->samples != NULL;
     if (a->drops) {
-        a->draw = zrt__cpu_draw_make(state, dropout, a->call->attributes.attention.unit_index, a->call->attributes.attention.op_index);
+        a->draw = zrt__cpu_draw_make(state, dropout, a->call->attributes.attention.unit_index,
+                                     a->call->attributes.attention.op_index);
         a->seed = state->seed;
         a->kept = 1.0f / (1.0f - dropout);
     }
 }
 
-static inline struct zrt__query_tile zrt__attend_tile(const struct zrt__attend *a, int64_t row, int64_t head, int64_t block)
+static inline struct zrt__query_tile zrt__attend_tile(const struct zrt__attend *a, int64_t row, int64_t head,
+                                                      int64_t block)
 {
     struct zrt__query_tile t = {.row = row, .head = head, .first = block * ZRT__QUERIES, .key_end = a->n_keys};
     int64_t left = a->n_queries - t.first;

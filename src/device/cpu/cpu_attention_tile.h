@@ -5,20 +5,15 @@
 #define ROWS_AT_ONCE (ZRT__ISA == 2 ? 8 : 6)
 #define QV (ZRT__QUERIES / VW)
 
-#define v4 ZRT__EACH(zrt__v4)
-#ifdef __clang__
-#define UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define UNROLL _Pragma("GCC unroll 8")
-#endif
-
-typedef float v4 __attribute__((vector_size(16), aligned(4), may_alias));
-
 /* c[i][0 .. vectors) = (or +=) sum over k of a[i * a_row + k * a_step] b[k][0 .. vectors), i < rows; in the order of k */
-static inline __attribute__((always_inline)) void ZRT__EACH(micro)(int rows, int vectors, int depth, const float *a, size_t a_row, size_t a_step,
-                                                                  const float *b, size_t b_row, float *c, size_t c_row, bool accumulate)
+static inline __attribute__((always_inline)) void ZRT__EACH(micro)(int rows, int vectors, int depth, const float *a,
+                                                                   size_t a_row, size_t a_step, const float *b,
+                                                                   size_t b_row, float *c, size_t c_row,
+                                                                   bool accumulate)
 {
     vf sums[8][2];
+    /* the formatter takes pragmas for statements */
+    /* clang-format off */
     UNROLL for (int i = 0; i < rows; i++)
         UNROLL for (int v = 0; v < vectors; v++)
             sums[i][v] = accumulate ? v_load(c + (size_t)i * c_row + v * VW) : v_all(0.0f);
@@ -37,10 +32,13 @@ static inline __attribute__((always_inline)) void ZRT__EACH(micro)(int rows, int
     UNROLL for (int i = 0; i < rows; i++)
         UNROLL for (int v = 0; v < vectors; v++)
             v_store(c + (size_t)i * c_row + v * VW, sums[i][v]);
+    /* clang-format on */
 }
 
-static inline __attribute__((always_inline)) void ZRT__EACH(panel)(int rows, int vectors, int depth, const float *a, size_t a_row, size_t a_step,
-                                                                  const float *b, size_t b_row, float *c, size_t c_row, bool accumulate)
+static inline __attribute__((always_inline)) void ZRT__EACH(panel)(int rows, int vectors, int depth, const float *a,
+                                                                   size_t a_row, size_t a_step, const float *b,
+                                                                   size_t b_row, float *c, size_t c_row,
+                                                                   bool accumulate)
 {
     for (; rows >= ROWS_AT_ONCE; rows -= ROWS_AT_ONCE, a += ROWS_AT_ONCE * a_row, c += ROWS_AT_ONCE * c_row)
         ZRT__EACH(micro)(ROWS_AT_ONCE, vectors, depth, a, a_row, a_step, b, b_row, c, c_row, accumulate);
@@ -51,8 +49,9 @@ static inline __attribute__((always_inline)) void ZRT__EACH(panel)(int rows, int
 }
 
 /* a is row-major [rows][depth] */
-static __attribute__((noinline)) void ZRT__EACH(product)(int rows, int lanes, int depth, const float *a, size_t a_row, const float *b, size_t b_row,
-                                                        float *c, size_t c_row, bool accumulate)
+static __attribute__((noinline)) void ZRT__EACH(product)(int rows, int lanes, int depth, const float *a, size_t a_row,
+                                                         const float *b, size_t b_row, float *c, size_t c_row,
+                                                         bool accumulate)
 {
     int at = 0;
     for (; at + 2 * VW <= lanes; at += 2 * VW)
@@ -62,29 +61,22 @@ static __attribute__((noinline)) void ZRT__EACH(product)(int rows, int lanes, in
 }
 
 /* a is [depth][rows]: its transpose is taken; always accumulates, over the lanes of a tile */
-static __attribute__((noinline)) void ZRT__EACH(product_transposed)(int rows, int depth, const float *a, size_t a_step, const float *b, float *c)
+static __attribute__((noinline)) void ZRT__EACH(product_transposed)(int rows, int depth, const float *a, size_t a_step,
+                                                                    const float *b, float *c)
 {
     for (int at = 0; at < ZRT__QUERIES; at += 2 * VW)
         ZRT__EACH(panel)(rows, 2, depth, a, 1, a_step, b + at, ZRT__QUERIES, c + at, ZRT__QUERIES, true);
 }
 
 /* out[j][i] = in[i][j] * factor */
-static inline void ZRT__EACH(transpose)(const float *in, size_t in_row, int rows, int columns, float factor, float *out, size_t out_row)
+static inline void ZRT__EACH(transpose)(const float *in, size_t in_row, int rows, int columns, float factor, float *out,
+                                        size_t out_row)
 {
     int i = 0;
     for (; i + 4 <= rows; i += 4) {
         int j = 0;
-        for (; j + 4 <= columns; j += 4) {
-            const float *p = in + (size_t)i * in_row + j;
-            v4 a = *(const v4 *)p, b = *(const v4 *)(p + in_row), c = *(const v4 *)(p + 2 * in_row), d = *(const v4 *)(p + 3 * in_row);
-            v4 ab_low = __builtin_shufflevector(a, b, 0, 4, 1, 5), ab_high = __builtin_shufflevector(a, b, 2, 6, 3, 7);
-            v4 cd_low = __builtin_shufflevector(c, d, 0, 4, 1, 5), cd_high = __builtin_shufflevector(c, d, 2, 6, 3, 7);
-            float *q = out + (size_t)j * out_row + i;
-            *(v4 *)q = __builtin_shufflevector(ab_low, cd_low, 0, 1, 4, 5) * factor;
-            *(v4 *)(q + out_row) = __builtin_shufflevector(ab_low, cd_low, 2, 3, 6, 7) * factor;
-            *(v4 *)(q + 2 * out_row) = __builtin_shufflevector(ab_high, cd_high, 0, 1, 4, 5) * factor;
-            *(v4 *)(q + 3 * out_row) = __builtin_shufflevector(ab_high, cd_high, 2, 3, 6, 7) * factor;
-        }
+        for (; j + 4 <= columns; j += 4)
+            transpose4(in + (size_t)i * in_row + j, in_row, factor, out + (size_t)j * out_row + i, out_row);
         for (; j < columns; j++)
             for (int k = 0; k < 4; k++)
                 out[(size_t)j * out_row + i + k] = in[(size_t)(i + k) * in_row + j] * factor;
@@ -95,34 +87,34 @@ static inline void ZRT__EACH(transpose)(const float *in, size_t in_row, int rows
 }
 
 /* Copies rows of `width` elements, `stride` apart, into rows `padded` apart, the rest of each 0. */
-static inline void ZRT__EACH(take_rows)(const zrt_view *from, int64_t at, int64_t stride, int n, int width, int padded, float *to)
+static inline void ZRT__EACH(take_rows)(const zrt_view *from, int64_t at, int64_t stride, int n, int width, int padded,
+                                        float *to)
 {
     for (int i = 0; i < n; i++, at += stride, to += padded) {
-        if (from->dtype == ZRT_FLOAT32)
-            memcpy(to, (const float *)from->data + at, (size_t)width * sizeof *to);
-        else
-            zrt__convert(to, ZRT_FLOAT32, (const uint16_t *)from->data + at, from->dtype, (size_t)width);
+        widen(from, at, (size_t)width, to);
         for (int k = width; k < padded; k++)
             to[k] = 0.0f;
     }
 }
 
-static inline void ZRT__EACH(put_rows)(const zrt_view *to, int64_t at, int64_t stride, int n, int width, int padded, const float *from)
+static inline void ZRT__EACH(put_rows)(const zrt_view *to, int64_t at, int64_t stride, int n, int width, int padded,
+                                       const float *from)
 {
     for (int i = 0; i < n; i++, at += stride, from += padded)
-        zrt__convert((char *)to->data + (size_t)at * zrt_dtype_bytes(to->dtype), to->dtype, from, ZRT_FLOAT32, (size_t)width);
+        narrow(to, at, (size_t)width, from);
 }
 
 /* The keys or values [first, first + n) of one head. */
-static inline void ZRT__EACH(take_keys)(const struct zrt__attend *a, const zrt_view *from, const struct zrt__query_tile *t, int64_t first, int n,
-                                        float *to)
+static inline void ZRT__EACH(take_keys)(const struct zrt__attend *a, const zrt_view *from,
+                                        const struct zrt__query_tile *t, int64_t first, int n, float *to)
 {
     int64_t at = t->row * a->key_row_stride + first * a->key_stride + t->head / a->group * a->head_dim;
     ZRT__EACH(take_rows)(from, at, a->key_stride, n, a->head_dim, a->padded, to);
 }
 
 /* Scores that are not to be seen become -inf. */
-static inline void ZRT__EACH(mask)(const struct zrt__attend *a, const struct zrt__query_tile *t, int64_t first, int n, float *scores)
+static inline void ZRT__EACH(mask)(const struct zrt__attend *a, const struct zrt__query_tile *t, int64_t first, int n,
+                                   float *scores)
 {
     bool diagonal = a->causal && first + n > t->offset + t->first + 1;
     if (!diagonal && a->segments == NULL)
@@ -147,7 +139,8 @@ static inline void ZRT__EACH(mask)(const struct zrt__attend *a, const struct zrt
 }
 
 /* Factors of the dropout, [key][query]. */
-static inline void ZRT__EACH(draw_tile)(const struct zrt__attend *a, const struct zrt__query_tile *t, int64_t first, int n, float *factors)
+static inline void ZRT__EACH(draw_tile)(const struct zrt__attend *a, const struct zrt__query_tile *t, int64_t first,
+                                        int n, float *factors)
 {
     float rows[ZRT__QUERIES * ZRT__KEYS];
     for (int q = 0; q < t->n; q++) {
@@ -159,8 +152,9 @@ static inline void ZRT__EACH(draw_tile)(const struct zrt__attend *a, const struc
 }
 
 /* Queries of a tile, transposed and times `factor`; the lanes without a query 0. rows [n][padded] is scratch, and keeps them as they are. */
-static inline void ZRT__EACH(take_queries)(const struct zrt__attend *a, const struct zrt__query_tile *t, const zrt_view *from, int64_t stride,
-                                           float factor, float *rows, float *transposed)
+static inline void ZRT__EACH(take_queries)(const struct zrt__attend *a, const struct zrt__query_tile *t,
+                                           const zrt_view *from, int64_t stride, float factor, float *rows,
+                                           float *transposed)
 {
     int64_t at = (t->row * a->n_queries + t->first) * stride + t->head * a->head_dim;
     ZRT__EACH(take_rows)(from, at, stride, t->n, a->head_dim, a->padded, rows);

@@ -8,7 +8,8 @@
 #define ZRT__SELF "device/cpu/cpu_cross_entropy.c"
 #define ZRT__GRAIN 8192 /* elements worth a thread's waking */
 #define ZRT__NOT_COUNTED (-100)
-#define ZRT__CHUNKS 128 /* parts of the rows whose losses are summed on their own: a number that no thread count changes */
+#define ZRT__CHUNKS \
+    128 /* parts of the rows whose losses are summed on their own: a number that no thread count changes */
 
 struct job {
     const zrt__call *call;
@@ -21,7 +22,8 @@ struct job {
 zrt_status zrt__cpu_cross_entropy_forward(zrt__stream *stream, const void *arg)
 {
     const zrt__call *call = arg;
-    struct job job = {.call = call, .n = zrt_view_elements(&call->in[1]), .width = call->in[0].dims[call->in[0].n_dims - 1]};
+    struct job job = {
+        .call = call, .n = zrt_view_elements(&call->in[1]), .width = call->in[0].dims[call->in[0].n_dims - 1]};
     job.chunk = (job.n + ZRT__CHUNKS - 1) / ZRT__CHUNKS;
     int64_t n_chunks = job.n > 0 ? (job.n + job.chunk - 1) / job.chunk : 0;
     zrt__cpu_parallel(stream, n_chunks, 1 + ZRT__GRAIN / (job.chunk * job.width + 1), ZRT__PICK(losses), &job);
@@ -38,7 +40,8 @@ zrt_status zrt__cpu_cross_entropy_forward(zrt__stream *stream, const void *arg)
 zrt_status zrt__cpu_cross_entropy_backward(zrt__stream *stream, const void *arg)
 {
     const zrt__call *call = arg;
-    struct job job = {.call = call, .n = zrt_view_elements(&call->in[1]), .width = call->in[0].dims[call->in[0].n_dims - 1]};
+    struct job job = {
+        .call = call, .n = zrt_view_elements(&call->in[1]), .width = call->in[0].dims[call->in[0].n_dims - 1]};
     zrt__cpu_parallel(stream, job.n, 1 + ZRT__GRAIN / (job.width + 1), ZRT__PICK(gradients), &job);
     return ZRT_OK;
 }
@@ -46,7 +49,6 @@ zrt_status zrt__cpu_cross_entropy_backward(zrt__stream *stream, const void *arg)
 #else
 
 #define UNITS (ZRT__LANES / VW)
-#define EACH_UNIT for (int u = 0; u < UNITS; u++)
 
 static inline float ZRT__EACH(largest)(const float *x, size_t n)
 {
@@ -130,7 +132,8 @@ static void ZRT__EACH(gradients)(void *arg, int64_t begin, int64_t end)
     for (int64_t row = begin; row < end; row++) {
         int64_t at = row * job->width, label = labels[row];
         if (label == ZRT__NOT_COUNTED) {
-            memset((char *)out->data + (size_t)at * zrt_dtype_bytes(out->dtype), 0, width * zrt_dtype_bytes(out->dtype));
+            memset((char *)out->data + (size_t)at * zrt_dtype_bytes(out->dtype), 0,
+                   width * zrt_dtype_bytes(out->dtype));
             continue;
         }
         for (size_t i = 0; i < width; i += step) {

@@ -42,7 +42,8 @@ zrt_status zrt__cpu_dropout(zrt__stream *stream, const void *arg)
 static void ZRT__EACH(drop)(void *arg, int64_t begin, int64_t end)
 {
     const struct job *job = arg;
-    const zrt_view *x = &job->call->in[0], *add = job->call->in[1].data != NULL ? &job->call->in[1] : NULL, *y = &job->call->out[0];
+    const zrt_view *x = &job->call->in[0], *add = job->call->in[1].data != NULL ? &job->call->in[1] : NULL,
+                   *y = &job->call->out[0];
     const int64_t *samples = job->call->in[2].data;
     float x_buffer[ZRT__TILE], add_buffer[ZRT__TILE], y_buffer[ZRT__TILE], factors[ZRT__TILE];
     for (int64_t block = begin; block < end; block++) {
@@ -52,7 +53,8 @@ static void ZRT__EACH(drop)(void *arg, int64_t begin, int64_t end)
         for (int64_t at = first; at < last; at += ZRT__TILE) {
             size_t n = last - at < ZRT__TILE ? (size_t)(last - at) : ZRT__TILE;
             int64_t place = row * job->row + at;
-            const float *p = tile_in(x, place, n, x_buffer), *q = add != NULL ? tile_in(add, place, n, add_buffer) : NULL;
+            const float *p = tile_in(x, place, n, x_buffer),
+                        *q = add != NULL ? tile_in(add, place, n, add_buffer) : NULL;
             float *out = tile_out(y, place, y_buffer);
             philox_factors(&job->draw, key, (uint64_t)at, n, job->kept, factors);
             for (size_t k = 0; k < n; k += VW) {

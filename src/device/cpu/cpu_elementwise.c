@@ -53,14 +53,16 @@ zrt_status zrt__cpu_glu_forward(zrt__stream *stream, const void *arg)
 {
     const zrt__call *call = arg;
     int64_t width = last_dim(&call->out[0]);
-    return over_rows(stream, ZRT__PICK(glu_forward), call, width > 0 ? zrt_view_elements(&call->out[0]) / width : 0, width);
+    return over_rows(stream, ZRT__PICK(glu_forward), call, width > 0 ? zrt_view_elements(&call->out[0]) / width : 0,
+                     width);
 }
 
 zrt_status zrt__cpu_glu_backward(zrt__stream *stream, const void *arg)
 {
     const zrt__call *call = arg;
     int64_t width = last_dim(&call->in[0]);
-    return over_rows(stream, ZRT__PICK(glu_backward), call, width > 0 ? zrt_view_elements(&call->in[0]) / width : 0, width);
+    return over_rows(stream, ZRT__PICK(glu_backward), call, width > 0 ? zrt_view_elements(&call->in[0]) / width : 0,
+                     width);
 }
 
 zrt_status zrt__cpu_add(zrt__stream *stream, const void *arg)
@@ -99,7 +101,8 @@ static void last_backward(void *arg, int64_t begin, int64_t end)
     for (int64_t b = begin; b < end && row * rows > 0; b++) {
         char *first = (char *)dx->data + (size_t)b * rows * row;
         memset(first, 0, rows * row);
-        memcpy(first + (size_t)call->attributes.last.index * row, (const char *)call->in[0].data + (size_t)b * row, row);
+        memcpy(first + (size_t)call->attributes.last.index * row, (const char *)call->in[0].data + (size_t)b * row,
+               row);
     }
 }
 
@@ -239,7 +242,8 @@ static void ZRT__EACH(glu_backward)(void *arg, int64_t begin, int64_t end)
             const float *gate = tile_in(x, gate_at, n, gate_buffer), *up = tile_in(x, up_at, n, up_buffer);
             float *d_gate = tile_out(dx, gate_at, gate_out), *d_up = tile_out(dx, up_at, up_out);
             for (size_t i = 0; i < n; i += VW) {
-                vf value, slope = ZRT__EACH(act_slope)(call->attributes.activation.kind, v_load_n(gate + i, n - i), &value);
+                vf value,
+                    slope = ZRT__EACH(act_slope)(call->attributes.activation.kind, v_load_n(gate + i, n - i), &value);
                 vf dyi = v_load_n(g + i, n - i), upi = v_load_n(up + i, n - i);
                 v_store_n(d_gate + i, dyi * upi * slope, n - i);
                 v_store_n(d_up + i, dyi * value, n - i);

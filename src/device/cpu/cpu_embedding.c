@@ -21,16 +21,22 @@ static zrt_status check_ids(const int32_t *ids, int64_t n, int64_t n_rows)
 {
     for (int64_t i = 0; i < n; i++)
         if (ids[i] < 0 || ids[i] >= n_rows)
-            return zrt__fail(ZRT_ERR_INPUT, "embedding: token %ld at position %lld is outside the table of %lld rows; check the "
-                             "data's vocabulary", (long)ids[i], (long long)i, (long long)n_rows);
+            return zrt__fail(ZRT_ERR_INPUT,
+                             "embedding: token %ld at position %lld is outside the table of %lld rows; check the "
+                             "data's vocabulary",
+                             (long)ids[i], (long long)i, (long long)n_rows);
     return ZRT_OK;
 }
 
 zrt_status zrt__cpu_embedding_forward(zrt__stream *stream, const void *arg)
 {
     const zrt__call *call = arg;
-    struct job job = {.ids = call->in[0].data, .table = &call->in[1], .add = call->in[2].data != NULL ? &call->in[2] : NULL,
-                      .rows = &call->out[0], .n = zrt_view_elements(&call->in[0]), .width = call->in[1].dims[1]};
+    struct job job = {.ids = call->in[0].data,
+                      .table = &call->in[1],
+                      .add = call->in[2].data != NULL ? &call->in[2] : NULL,
+                      .rows = &call->out[0],
+                      .n = zrt_view_elements(&call->in[0]),
+                      .width = call->in[1].dims[1]};
     zrt_status status = check_ids(job.ids, job.n, job.table->dims[0]);
     if (status == ZRT_OK && job.width > 0)
         zrt__cpu_parallel(stream, job.n, 1 + ZRT__GRAIN / job.width, ZRT__PICK(take_rows), &job);
@@ -47,8 +53,11 @@ static void clear(void *arg, int64_t begin, int64_t end)
 zrt_status zrt__cpu_embedding_backward(zrt__stream *stream, const void *arg)
 {
     const zrt__call *call = arg;
-    struct job job = {.ids = call->in[1].data, .table = &call->out[0], .rows = &call->in[0],
-                      .n = zrt_view_elements(&call->in[1]), .width = call->out[0].dims[1]};
+    struct job job = {.ids = call->in[1].data,
+                      .table = &call->out[0],
+                      .rows = &call->in[0],
+                      .n = zrt_view_elements(&call->in[1]),
+                      .width = call->out[0].dims[1]};
     zrt_status status = check_ids(job.ids, job.n, job.table->dims[0]);
     if (status != ZRT_OK || job.width <= 0)
         return status;
@@ -72,12 +81,14 @@ static void ZRT__EACH(take_rows)(void *arg, int64_t begin, int64_t end)
     for (int64_t row = begin; row < end; row++) {
         int64_t from = job->ids[row] * job->width, to = row * job->width;
         if (job->add == NULL) {
-            memcpy((char *)job->rows->data + (size_t)to * bytes, (const char *)job->table->data + (size_t)from * bytes, width * bytes);
+            memcpy((char *)job->rows->data + (size_t)to * bytes, (const char *)job->table->data + (size_t)from * bytes,
+                   width * bytes);
             continue;
         }
         for (int64_t at = 0; at < job->width; at += ZRT__TILE) {
             size_t n = job->width - at < ZRT__TILE ? (size_t)(job->width - at) : ZRT__TILE;
-            const float *table = tile_in(job->table, from + at, n, table_buffer), *add = tile_in(job->add, to + at, n, add_buffer);
+            const float *table = tile_in(job->table, from + at, n, table_buffer),
+                        *add = tile_in(job->add, to + at, n, add_buffer);
             float *out = tile_out(job->rows, to + at, row_buffer);
             for (size_t k = 0; k < n; k += VW)
                 v_store_n(out + k, v_load_n(table + k, n - k) + v_load_n(add + k, n - k), n - k);

@@ -20,7 +20,7 @@
 #if defined(__x86_64__)
 #include <immintrin.h>
 
-/* 2: AVX-512, 1: AVX2 and FMA, 0: the baseline. */
+/* 2: AVX-512, 1: AVX2, FMA and F16C (which every processor with AVX2 has), 0: the baseline. */
 #ifndef ZRT__CPU_ISA_MAX
 #define ZRT__CPU_ISA_MAX 2
 #endif
@@ -48,10 +48,10 @@ static inline int zrt__cpu_isa(void)
 
 #if defined(__x86_64__)
 #ifdef __clang__
-#pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
+#pragma clang attribute push(__attribute__((target("avx2,fma,f16c"))), apply_to = function)
 #else
 #pragma GCC push_options
-#pragma GCC target("avx2,fma")
+#pragma GCC target("avx2,fma,f16c")
 #endif
 #define ZRT__ISA 1
 #define ZRT__SUFFIX _avx2
@@ -61,11 +61,12 @@ static inline int zrt__cpu_isa(void)
 #undef ZRT__SUFFIX
 #ifdef __clang__
 #pragma clang attribute pop
-#pragma clang attribute push(__attribute__((target("avx2,fma,avx512f,avx512bw,avx512vl,avx512dq"))), apply_to = function)
+#pragma clang attribute push(__attribute__((target("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq"))), \
+                             apply_to = function)
 #else
 #pragma GCC pop_options
 #pragma GCC push_options
-#pragma GCC target("avx2,fma,avx512f,avx512bw,avx512vl,avx512dq")
+#pragma GCC target("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq")
 #endif
 #define ZRT__ISA 2
 #define ZRT__SUFFIX _avx512

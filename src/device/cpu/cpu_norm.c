@@ -6,7 +6,7 @@
 #include "device/cpu/cpu_kernels.h"
 
 #define ZRT__SELF "device/cpu/cpu_norm.c"
-#define ZRT__GRAIN 8192 /* elements worth a thread's waking */
+#define ZRT__GRAIN 8192  /* elements worth a thread's waking */
 #define ZRT__SUM_ROWS 64 /* rows summed on their own, so that rounding grows with the root of the rows */
 
 struct forward {
@@ -52,52 +52,80 @@ static zrt_status backward(zrt__stream *stream, struct backward *job)
 zrt_status zrt__cpu_layernorm_forward(zrt__stream *stream, const void *arg)
 {
     const zrt__call *c = arg;
-    return forward(stream, &(struct forward){.x = &c->in[0], .w = &c->in[1], .b = given(&c->in[2]), .y = &c->out[0],
-                                             .mean = &c->out[1], .rstd = &c->out[2], .eps = c->attributes.norm.eps});
+    return forward(stream, &(struct forward){.x = &c->in[0],
+                                             .w = &c->in[1],
+                                             .b = given(&c->in[2]),
+                                             .y = &c->out[0],
+                                             .mean = &c->out[1],
+                                             .rstd = &c->out[2],
+                                             .eps = c->attributes.norm.eps});
 }
 
 zrt_status zrt__cpu_rmsnorm_forward(zrt__stream *stream, const void *arg)
 {
     const zrt__call *c = arg;
-    return forward(stream, &(struct forward){.x = &c->in[0], .w = &c->in[1], .y = &c->out[0], .rstd = &c->out[1],
-                                             .eps = c->attributes.norm.eps});
+    return forward(
+        stream,
+        &(struct forward){
+            .x = &c->in[0], .w = &c->in[1], .y = &c->out[0], .rstd = &c->out[1], .eps = c->attributes.norm.eps});
 }
 
 zrt_status zrt__cpu_add_layernorm_forward(zrt__stream *stream, const void *arg)
 {
     const zrt__call *c = arg;
-    return forward(stream, &(struct forward){.x = &c->in[0], .r = &c->in[1], .w = &c->in[2], .b = given(&c->in[3]),
-                                             .y = &c->out[0], .mean = &c->out[1], .rstd = &c->out[2], .sum = &c->out[3],
+    return forward(stream, &(struct forward){.x = &c->in[0],
+                                             .r = &c->in[1],
+                                             .w = &c->in[2],
+                                             .b = given(&c->in[3]),
+                                             .y = &c->out[0],
+                                             .mean = &c->out[1],
+                                             .rstd = &c->out[2],
+                                             .sum = &c->out[3],
                                              .eps = c->attributes.norm.eps});
 }
 
 zrt_status zrt__cpu_add_rmsnorm_forward(zrt__stream *stream, const void *arg)
 {
     const zrt__call *c = arg;
-    return forward(stream, &(struct forward){.x = &c->in[0], .r = &c->in[1], .w = &c->in[2], .y = &c->out[0],
-                                             .rstd = &c->out[1], .sum = &c->out[2], .eps = c->attributes.norm.eps});
+    return forward(stream, &(struct forward){.x = &c->in[0],
+                                             .r = &c->in[1],
+                                             .w = &c->in[2],
+                                             .y = &c->out[0],
+                                             .rstd = &c->out[1],
+                                             .sum = &c->out[2],
+                                             .eps = c->attributes.norm.eps});
 }
 
 zrt_status zrt__cpu_layernorm_backward(zrt__stream *stream, const void *arg)
 {
     const zrt__call *c = arg;
-    return backward(stream, &(struct backward){.dy = &c->in[0], .x = &c->in[1], .w = &c->in[2], .mean = &c->in[3],
-                                               .rstd = &c->in[4], .add = given(&c->in[5]), .dx = &c->out[0],
-                                               .dw = given(&c->out[1]), .db = given(&c->out[2]),
-                                               .accumulate_dw = c->accumulate & 2u, .accumulate_db = c->accumulate & 4u});
+    return backward(stream, &(struct backward){.dy = &c->in[0],
+                                               .x = &c->in[1],
+                                               .w = &c->in[2],
+                                               .mean = &c->in[3],
+                                               .rstd = &c->in[4],
+                                               .add = given(&c->in[5]),
+                                               .dx = &c->out[0],
+                                               .dw = given(&c->out[1]),
+                                               .db = given(&c->out[2]),
+                                               .accumulate_dw = c->accumulate & 2u,
+                                               .accumulate_db = c->accumulate & 4u});
 }
 
 zrt_status zrt__cpu_rmsnorm_backward(zrt__stream *stream, const void *arg)
 {
     const zrt__call *c = arg;
-    return backward(stream, &(struct backward){.dy = &c->in[0], .x = &c->in[1], .w = &c->in[2], .rstd = &c->in[3],
-                                               .add = given(&c->in[4]), .dx = &c->out[0], .dw = given(&c->out[1]),
+    return backward(stream, &(struct backward){.dy = &c->in[0],
+                                               .x = &c->in[1],
+                                               .w = &c->in[2],
+                                               .rstd = &c->in[3],
+                                               .add = given(&c->in[4]),
+                                               .dx = &c->out[0],
+                                               .dw = given(&c->out[1]),
                                                .accumulate_dw = c->accumulate & 2u});
 }
 
 #else
-
-#define EACH_UNIT for (int u = 0; u < ZRT__LANES / VW; u++)
 
 /* lanes[i % ZRT__LANES] += (x[i] - shift)^power, power 1 or 2 */
 static inline void ZRT__EACH(sum_powers)(const float *x, size_t n, float shift, int power, float lanes[ZRT__LANES])
@@ -106,7 +134,8 @@ static inline void ZRT__EACH(sum_powers)(const float *x, size_t n, float shift, 
     size_t i = 0;
     EACH_UNIT sums[u] = v_load(lanes + u * VW);
     for (; i + ZRT__LANES <= n; i += ZRT__LANES) {
-        EACH_UNIT {
+        EACH_UNIT
+        {
             vf v = v_load(x + i + u * VW) - shift;
             sums[u] = power == 1 ? sums[u] + v : v_fma(v, v, sums[u]);
         }
@@ -179,7 +208,8 @@ static inline void ZRT__EACH(sum_products)(const float *dy, const float *w, cons
 {
     size_t i = 0;
     for (; i + ZRT__LANES <= n; i += ZRT__LANES) {
-        EACH_UNIT {
+        EACH_UNIT
+        {
             vf g = v_load(dy + i + u * VW) * v_load(w + i + u * VW);
             v_store(lanes_g + u * VW, v_load(lanes_g + u * VW) + g);
             v_store(lanes_gx + u * VW, v_fma(g, v_load(x + i + u * VW) - mean, v_load(lanes_gx + u * VW)));
@@ -206,8 +236,9 @@ static void ZRT__EACH(backward_rows)(void *arg, int64_t begin, int64_t end)
         for (size_t i = 0; i < width; i += step) {
             size_t n = width - i < step ? width - i : step;
             int64_t first = at + (int64_t)i;
-            ZRT__EACH(sum_products)(tile_in(job->dy, first, n, dy_buffer), tile_in(job->w, (int64_t)i, n, w_buffer),
-                                    tile_in(job->x, first, n, x_buffer), mean, n, lanes_g, lanes_gx);
+            ZRT__EACH(sum_products)
+            (tile_in(job->dy, first, n, dy_buffer), tile_in(job->w, (int64_t)i, n, w_buffer),
+             tile_in(job->x, first, n, x_buffer), mean, n, lanes_g, lanes_gx);
         }
         float g_mean = job->mean != NULL ? lanes_total(lanes_g) / (float)width : 0.0f;
         float slope = lanes_total(lanes_gx) * rstd * rstd / (float)width; /* of x - mean */
@@ -230,43 +261,52 @@ static void ZRT__EACH(backward_rows)(void *arg, int64_t begin, int64_t end)
 
 static inline void ZRT__EACH(put_sums)(const zrt_view *out, int64_t at, size_t n, bool accumulate, float *sums)
 {
-    float buffer[ZRT__TILE];
+    float buffer[ZRT__LANES];
     if (accumulate) {
         const float *old = tile_in(out, at, n, buffer);
         for (size_t k = 0; k < n; k++)
             sums[k] += old[k];
     }
-    zrt__convert((char *)out->data + (size_t)at * zrt_dtype_bytes(out->dtype), out->dtype, sums, ZRT_FLOAT32, n);
+    narrow(out, at, n, sums);
 }
 
-/* dw = sum of dy xhat, db = sum of dy, of columns [begin, end) */
+/* n columns of a row, from buffer when they are not fp32 or not as many as the lanes; the rest is 0. */
+static inline const float *ZRT__EACH(columns)(const zrt_view *x, int64_t at, size_t n, float buffer[ZRT__LANES])
+{
+    if (x->dtype == ZRT_FLOAT32 && n == ZRT__LANES)
+        return (const float *)x->data + at;
+    widen(x, at, n, buffer);
+    return buffer;
+}
+
+/* dw = sum of dy xhat, db = sum of dy, of columns [begin, end): as many at a time as sums fit in registers */
 static void ZRT__EACH(backward_columns)(void *arg, int64_t begin, int64_t end)
 {
     const struct backward *job = arg;
-    float dy_buffer[ZRT__TILE], x_buffer[ZRT__TILE];
-    float dw[ZRT__TILE], db[ZRT__TILE], dw_part[ZRT__TILE], db_part[ZRT__TILE];
-    for (int64_t at = begin; at < end; at += ZRT__TILE) {
-        size_t n = end - at < ZRT__TILE ? (size_t)(end - at) : ZRT__TILE;
-        memset(dw, 0, n * sizeof *dw);
-        memset(db, 0, n * sizeof *db);
+    const float *means = job->mean != NULL ? job->mean->data : NULL, *rstds = job->rstd->data;
+    float dy_buffer[ZRT__LANES] = {0}, x_buffer[ZRT__LANES] = {0}, dw[ZRT__LANES], db[ZRT__LANES];
+    for (int64_t at = begin; at < end; at += ZRT__LANES) {
+        size_t n = end - at < ZRT__LANES ? (size_t)(end - at) : ZRT__LANES;
+        memset(dw, 0, sizeof dw);
+        memset(db, 0, sizeof db);
         for (int64_t block = 0; block < job->n; block += ZRT__SUM_ROWS) {
             int64_t block_end = job->n - block < ZRT__SUM_ROWS ? job->n : block + ZRT__SUM_ROWS;
-            memset(dw_part, 0, n * sizeof *dw);
-            memset(db_part, 0, n * sizeof *db);
+            vf w_sums[ZRT__LANES / VW] = {{0}}, b_sums[ZRT__LANES / VW] = {{0}};
             for (int64_t row = block; row < block_end; row++) {
-                float mean = job->mean != NULL ? ((const float *)job->mean->data)[row] : 0.0f;
-                float rstd = ((const float *)job->rstd->data)[row];
-                const float *dy = tile_in(job->dy, row * job->width + at, n, dy_buffer);
-                const float *x = tile_in(job->x, row * job->width + at, n, x_buffer);
-                for (size_t k = 0; k < n; k += VW) {
-                    vf g = v_load_n(dy + k, n - k), xhat = (v_load_n(x + k, n - k) - mean) * rstd;
-                    v_store_n(dw_part + k, v_fma(g, xhat, v_load_n(dw_part + k, n - k)), n - k);
-                    v_store_n(db_part + k, v_load_n(db_part + k, n - k) + g, n - k);
+                float mean = means != NULL ? means[row] : 0.0f, rstd = rstds[row];
+                const float *dy = ZRT__EACH(columns)(job->dy, row * job->width + at, n, dy_buffer);
+                const float *x = ZRT__EACH(columns)(job->x, row * job->width + at, n, x_buffer);
+                EACH_UNIT
+                {
+                    vf g = v_load(dy + u * VW);
+                    w_sums[u] = v_fma(g, (v_load(x + u * VW) - mean) * rstd, w_sums[u]);
+                    b_sums[u] += g;
                 }
             }
-            for (size_t k = 0; k < n; k++) {
-                dw[k] += dw_part[k];
-                db[k] += db_part[k];
+            EACH_UNIT
+            {
+                v_store(dw + u * VW, v_load(dw + u * VW) + w_sums[u]);
+                v_store(db + u * VW, v_load(db + u * VW) + b_sums[u]);
             }
         }
         if (job->dw != NULL)

@@ -17,7 +17,7 @@ struct job {
     float step_size; /* of first / (sqrt(second) * inverse_root + eps) */
     float inverse_root;
     float momentum, dampening;
-    float carried;   /* of the old momentum: 0 at the first step */
+    float carried;      /* of the old momentum: 0 at the first step */
     float rest1, rest2; /* 1 - beta */
     bool nesterov;
 };
@@ -36,20 +36,29 @@ static bool prepare(const zrt__call *call, struct job *job)
     const zrt__step_state *state = call->in[1].data;
     if (state->skip)
         return true;
-    *job = (struct job){.gradient = &call->in[0], .master = call->out[0].data, .first = call->out[1].data, .second = call->out[2].data,
+    *job = (struct job){.gradient = &call->in[0],
+                        .master = call->out[0].data,
+                        .first = call->out[1].data,
+                        .second = call->out[2].data,
                         .parameter = call->out[3].data != NULL ? &call->out[3] : NULL,
-                        .gradient_scale = state->update_scale, .beta1 = call->attributes.optimizer.beta1,
-                        .beta2 = call->attributes.optimizer.beta2, .eps = call->attributes.optimizer.eps,
+                        .gradient_scale = state->update_scale,
+                        .beta1 = call->attributes.optimizer.beta1,
+                        .beta2 = call->attributes.optimizer.beta2,
+                        .eps = call->attributes.optimizer.eps,
                         .rest1 = (float)(1.0 - decimal(call->attributes.optimizer.beta1)),
-                        .rest2 = (float)(1.0 - decimal(call->attributes.optimizer.beta2)), .decay = 1.0f,
-                        .inverse_root = 1.0f, .momentum = call->attributes.optimizer.momentum,
-                        .dampening = call->attributes.optimizer.dampening, .nesterov = call->attributes.optimizer.nesterov};
+                        .rest2 = (float)(1.0 - decimal(call->attributes.optimizer.beta2)),
+                        .decay = 1.0f,
+                        .inverse_root = 1.0f,
+                        .momentum = call->attributes.optimizer.momentum,
+                        .dampening = call->attributes.optimizer.dampening,
+                        .nesterov = call->attributes.optimizer.nesterov};
     return false;
 }
 
 static double learning_rate(const zrt__call *call)
 {
-    return (double)((const zrt__step_state *)call->in[1].data)->learning_rate * (double)call->attributes.optimizer.lr_factor;
+    return (double)((const zrt__step_state *)call->in[1].data)->learning_rate *
+           (double)call->attributes.optimizer.lr_factor;
 }
 
 zrt_status zrt__cpu_adamw(zrt__stream *stream, const void *arg)
@@ -82,7 +91,8 @@ zrt_status zrt__cpu_sgd(zrt__stream *stream, const void *arg)
     job.step_size = (float)learning_rate(call);
     job.coupled = call->attributes.optimizer.weight_decay;
     job.carried = job.momentum;
-    if (((const zrt__step_state *)call->in[1].data)->unskipped <= 1) { /* PyTorch: the first momentum is the gradient itself */
+    if (((const zrt__step_state *)call->in[1].data)->unskipped <=
+        1) { /* PyTorch: the first momentum is the gradient itself */
         job.carried = 0.0f;
         job.dampening = 0.0f;
     }
@@ -124,8 +134,7 @@ static void ZRT__EACH(adamw)(void *arg, int64_t begin, int64_t end)
             v_store_n(v + k, second, n - k);
         }
         if (job->parameter != NULL)
-            zrt__convert((char *)job->parameter->data + (size_t)at * zrt_dtype_bytes(job->parameter->dtype), job->parameter->dtype, p,
-                         ZRT_FLOAT32, n);
+            narrow(job->parameter, at, n, p);
     }
 }
 
@@ -150,8 +159,7 @@ static void ZRT__EACH(sgd)(void *arg, int64_t begin, int64_t end)
             v_store_n(p + k, v_fma(v_all(-job->step_size), g, weight), n - k);
         }
         if (job->parameter != NULL)
-            zrt__convert((char *)job->parameter->data + (size_t)at * zrt_dtype_bytes(job->parameter->dtype), job->parameter->dtype, p,
-                         ZRT_FLOAT32, n);
+            narrow(job->parameter, at, n, p);
     }
 }
 
@@ -172,8 +180,7 @@ static void ZRT__EACH(lion)(void *arg, int64_t begin, int64_t end)
             v_store_n(m + k, v_fma(g - momentum, v_all(job->rest2), momentum), n - k);
         }
         if (job->parameter != NULL)
-            zrt__convert((char *)job->parameter->data + (size_t)at * zrt_dtype_bytes(job->parameter->dtype), job->parameter->dtype, p,
-                         ZRT_FLOAT32, n);
+            narrow(job->parameter, at, n, p);
     }
 }
 

@@ -6,10 +6,12 @@ typedef uint32_t vu __attribute__((vector_size(4 * VW)));
 
 #if ZRT__ISA == 2
 #define MULTIPLY_EVEN(a, b) ((vu)_mm512_mul_epu32((__m512i)(a), (__m512i)(b)))
-#define SHIFT_HALF(a, right) ((right) ? (vu)_mm512_srli_epi64((__m512i)(a), 32) : (vu)_mm512_slli_epi64((__m512i)(a), 32))
+#define SHIFT_HALF(a, right) \
+    ((right) ? (vu)_mm512_srli_epi64((__m512i)(a), 32) : (vu)_mm512_slli_epi64((__m512i)(a), 32))
 #elif ZRT__ISA == 1
 #define MULTIPLY_EVEN(a, b) ((vu)_mm256_mul_epu32((__m256i)(a), (__m256i)(b)))
-#define SHIFT_HALF(a, right) ((right) ? (vu)_mm256_srli_epi64((__m256i)(a), 32) : (vu)_mm256_slli_epi64((__m256i)(a), 32))
+#define SHIFT_HALF(a, right) \
+    ((right) ? (vu)_mm256_srli_epi64((__m256i)(a), 32) : (vu)_mm256_slli_epi64((__m256i)(a), 32))
 #endif
 
 #if ZRT__ISA > 0
@@ -19,7 +21,7 @@ static inline void ZRT__EACH(multiply_wide)(vu a, uint32_t by, vu *high_out, vu 
     vu factor = (vu){0} + by;
     vu even_products = MULTIPLY_EVEN(a, factor), odd_products = MULTIPLY_EVEN(SHIFT_HALF(a, true), factor);
     *high_out = (odd_products & odd) | (SHIFT_HALF(even_products, true) & ~odd);
-    *low_out = a * factor;
+    *low_out = (even_products & ~odd) | SHIFT_HALF(odd_products, false);
 }
 #else
 static inline void ZRT__EACH(multiply_wide)(vu a, uint32_t by, vu *high_out, vu *low_out)
@@ -35,7 +37,8 @@ static inline void ZRT__EACH(multiply_wide)(vu a, uint32_t by, vu *high_out, vu 
 #undef SHIFT_HALF
 
 /* factors[i] = keep(first + i) ? kept : 0 of the n elements from `first` on, as kernels.h documents dropout's draws. */
-static inline void philox_factors(const struct zrt__cpu_draw *draw, uint64_t key, uint64_t first, size_t n, float kept, float *factors)
+static inline void philox_factors(const struct zrt__cpu_draw *draw, uint64_t key, uint64_t first, size_t n, float kept,
+                                  float *factors)
 {
     /* uniform >= p compares 24 bits, exactly, as whole numbers */
     uint32_t threshold = (uint32_t)ceil((double)draw->probability * 16777216.0);
@@ -67,9 +70,8 @@ static inline void philox_factors(const struct zrt__cpu_draw *draw, uint64_t key
         v_store(words[3], v_select((vi)((x3 >> 8) >= threshold), yes, no));
         if (4 * counter >= first && 4 * (counter + VW) <= first + n) {
             float *to = factors + (4 * counter - first);
-            for (int i = 0; i < VW; i++)
-                for (int word = 0; word < 4; word++)
-                    to[4 * i + word] = words[word][i];
+            for (int i = 0; i < VW; i += 4)
+                transpose4(&words[0][i], VW, 1.0f, to + 4 * i, 4);
         } else {
             for (uint64_t i = 0; i < 4 * VW; i++) {
                 uint64_t element = 4 * counter + i;

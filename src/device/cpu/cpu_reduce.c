@@ -17,13 +17,6 @@ struct job {
     double squares[ZRT__CHUNKS], non_finite[ZRT__CHUNKS];
 };
 
-static void convert(void *arg, int64_t begin, int64_t end)
-{
-    const struct job *job = arg;
-    zrt__convert((char *)job->out->data + (size_t)begin * zrt_dtype_bytes(job->out->dtype), job->out->dtype,
-                 (const char *)job->in->data + (size_t)begin * zrt_dtype_bytes(job->in->dtype), job->in->dtype, (size_t)(end - begin));
-}
-
 #include "device/cpu/cpu_isa.h"
 
 static void zero_bytes(void *arg, int64_t begin, int64_t end)
@@ -44,7 +37,7 @@ zrt_status zrt__cpu_convert(zrt__stream *stream, const void *arg)
 {
     const zrt__call *call = arg;
     struct job job = {.in = &call->in[0], .out = &call->out[0]};
-    zrt__cpu_parallel(stream, zrt_view_elements(job.in), ZRT__GRAIN, convert, &job);
+    zrt__cpu_parallel(stream, zrt_view_elements(job.in), ZRT__GRAIN, ZRT__PICK(convert), &job);
     return ZRT_OK;
 }
 
@@ -60,7 +53,7 @@ zrt_status zrt__cpu_accumulate(zrt__stream *stream, const void *arg)
             y[i] = job.accumulate ? y[i] + x[i] : x[i];
         return ZRT_OK;
     }
-    zrt__cpu_parallel(stream, n, ZRT__GRAIN, job.accumulate ? ZRT__PICK(accumulate) : convert, &job);
+    zrt__cpu_parallel(stream, n, ZRT__GRAIN, job.accumulate ? ZRT__PICK(accumulate) : ZRT__PICK(convert), &job);
     return ZRT_OK;
 }
 
@@ -98,6 +91,22 @@ zrt_status zrt__cpu_gradient_reduced(zrt__stream *stream, const void *arg)
 }
 
 #else
+
+static void ZRT__EACH(convert)(void *arg, int64_t begin, int64_t end)
+{
+    const struct job *job = arg;
+    float buffer[ZRT__TILE];
+    if (job->in->dtype == ZRT_FLOAT64 || job->out->dtype == ZRT_FLOAT64) {
+        zrt__convert((char *)job->out->data + (size_t)begin * zrt_dtype_bytes(job->out->dtype), job->out->dtype,
+                     (const char *)job->in->data + (size_t)begin * zrt_dtype_bytes(job->in->dtype), job->in->dtype,
+                     (size_t)(end - begin));
+        return;
+    }
+    for (int64_t at = begin; at < end; at += ZRT__TILE) {
+        size_t n = end - at < ZRT__TILE ? (size_t)(end - at) : ZRT__TILE;
+        narrow(job->out, at, n, tile_in(job->in, at, n, buffer));
+    }
+}
 
 static inline void ZRT__EACH(add_tile)(const struct job *job, int64_t at, size_t n)
 {
@@ -169,7 +178,7 @@ static void ZRT__EACH(measure_chunks)(void *arg, int64_t begin, int64_t end)
             if (job->out != NULL && job->accumulate)
                 ZRT__EACH(add_tile)(job, at, n);
             else if (job->out != NULL && job->out->data != job->in->data)
-                convert(job, at, at + (int64_t)n);
+                ZRT__EACH(convert)(job, at, at + (int64_t)n);
             ZRT__EACH(square_tile)(tile_in(measured, at, n, buffer), n, lanes, &non_finite);
         }
         for (int half = 8; half > 0; half /= 2)

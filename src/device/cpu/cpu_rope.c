@@ -25,8 +25,10 @@ zrt_status zrt__cpu_rope(zrt__stream *stream, const void *arg)
     struct job job = {call, (int64_t)heads * call->attributes.rope.head_dim};
     for (int64_t i = 0; i < n; i++)
         if (positions[i] < 0 || positions[i] >= n_positions)
-            return zrt__fail(ZRT_ERR_INPUT, "rotary positions: position %ld is outside the table of %lld; the sequence is longer than "
-                             "the model's maximum", (long)positions[i], (long long)n_positions);
+            return zrt__fail(ZRT_ERR_INPUT,
+                             "rotary positions: position %ld is outside the table of %lld; the sequence is longer than "
+                             "the model's maximum",
+                             (long)positions[i], (long long)n_positions);
     if (job.row > 0)
         zrt__cpu_parallel(stream, n, 1 + ZRT__GRAIN / job.row, ZRT__PICK(rotate), &job);
     return ZRT_OK;
@@ -44,7 +46,8 @@ static void ZRT__EACH(rotate)(void *arg, int64_t begin, int64_t end)
     float sign = call->attributes.rope.inverse ? -1.0f : 1.0f;
     float a_buffer[ZRT__TILE], b_buffer[ZRT__TILE], a_out[ZRT__TILE], b_out[ZRT__TILE];
     for (int64_t row = begin; row < end; row++) {
-        const float *cosines = (const float *)call->in[2].data + (size_t)((const int32_t *)call->in[1].data)[row] * 2 * half;
+        const float *cosines =
+            (const float *)call->in[2].data + (size_t)((const int32_t *)call->in[1].data)[row] * 2 * half;
         for (int head = 0; head < rotated; head++) {
             for (size_t at = 0; at < half; at += ZRT__TILE) {
                 size_t n = half - at < ZRT__TILE ? half - at : ZRT__TILE;
@@ -63,7 +66,8 @@ static void ZRT__EACH(rotate)(void *arg, int64_t begin, int64_t end)
         }
         size_t values = (size_t)rotated * 2 * half, first = (size_t)(row * job->row) + values;
         if (in->data != out->data)
-            memcpy((char *)out->data + first * bytes, (const char *)in->data + first * bytes, ((size_t)job->row - values) * bytes);
+            memcpy((char *)out->data + first * bytes, (const char *)in->data + first * bytes,
+                   ((size_t)job->row - values) * bytes);
     }
 }
 

@@ -5,6 +5,13 @@
 #define ZRT__LANES 64 /* logical lanes of every sum, whatever the width */
 #define ZRT__TILE 512 /* elements of 16-bit data that are widened at a time: a multiple of ZRT__LANES */
 #define VW (4 << ZRT__ISA)
+/* Sums of several vectors stay in registers only when their loops are unrolled, which -O2 does not do by itself. */
+#ifdef __clang__
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 16")
+#endif
+#define EACH_UNIT UNROLL for (int u = 0; u < ZRT__LANES / VW; u++)
 #define vf ZRT__EACH(zrt__vf)
 #define vi ZRT__EACH(zrt__vi)
 #define vf_unaligned ZRT__EACH(zrt__vf_unaligned)
@@ -23,27 +30,14 @@
 #define v_sigmoid ZRT__EACH(zrt__v_sigmoid)
 #define v_tanh ZRT__EACH(zrt__v_tanh)
 #define v_normal_cdf ZRT__EACH(zrt__v_normal_cdf)
-
-/* Elements [at, at + n) as floats: the memory itself for fp32, else widened into buffer. */
-static inline const float *tile_in(const zrt_view *v, int64_t at, size_t n, float *buffer)
-{
-    if (v->dtype == ZRT_FLOAT32)
-        return (const float *)v->data + at;
-    zrt__convert(buffer, ZRT_FLOAT32, (const uint16_t *)v->data + at, v->dtype, n);
-    return buffer;
-}
-
-/* Where to write elements from `at` on; tile_done puts them where they belong. */
-static inline float *tile_out(const zrt_view *v, int64_t at, float *buffer)
-{
-    return v->dtype == ZRT_FLOAT32 ? (float *)v->data + at : buffer;
-}
-
-static inline void tile_done(const zrt_view *v, int64_t at, size_t n, const float *buffer)
-{
-    if (v->dtype != ZRT_FLOAT32)
-        zrt__convert((uint16_t *)v->data + at, v->dtype, buffer, ZRT_FLOAT32, n);
-}
+#define vs ZRT__EACH(zrt__vs)
+#define v4 ZRT__EACH(zrt__v4)
+#define transpose4 ZRT__EACH(zrt__transpose4)
+#define widen ZRT__EACH(zrt__widen)
+#define narrow ZRT__EACH(zrt__narrow)
+#define tile_in ZRT__EACH(zrt__tile_in)
+#define tile_out ZRT__EACH(zrt__tile_out)
+#define tile_done ZRT__EACH(zrt__tile_done)
 
 /* Elements that one tile of a run of n may have: all of them when nothing has to be converted. */
 static inline size_t tile_size(bool direct, size_t n)
@@ -106,7 +100,7 @@ static inline void v_store_n(float *p, vf v, size_t n)
 
 static inline vf v_all(float x)
 {
-    return (vf){0} + x;
+    return x - (vf){0}; /* 0 + x would be an addition: it turns -0 into 0 */
 }
 
 static inline vf v_select(vi mask, vf yes, vf no)
@@ -183,8 +177,8 @@ static inline vf v_exp(vf x)
 #if ZRT__ISA == 2
     (void)exponent;
     y = (vf)_mm512_scalef_ps((__m512)y, (__m512)n);
-    return (vf)_mm512_mask_mov_ps(_mm512_setzero_ps(), _mm512_cmp_ps_mask((__m512)x, _mm512_set1_ps(-87.3365448f), _CMP_NLT_UQ),
-                                  (__m512)y);
+    return (vf)_mm512_mask_mov_ps(_mm512_setzero_ps(),
+                                  _mm512_cmp_ps_mask((__m512)x, _mm512_set1_ps(-87.3365448f), _CMP_NLT_UQ), (__m512)y);
 #else
     vi half = exponent >> 1; /* 2^128 and 2^-150 are no floats: in two factors */
     y = y * (vf)((half + 127) << 23) * (vf)((exponent - half + 127) << 23);
@@ -242,4 +236,141 @@ static inline vf v_normal_cdf(vf x)
     vf tail = v_exp(-0.5f * x * x) * q * v_select(a < 2.0f, near, far) * 0.5f; /* erfc(a) / 2 */
     vf outer = v_select(z > 0.0f, 1.0f - tail, tail);
     return v_select(a < 1.0f, inner, outer);
+}
+
+typedef float v4 __attribute__((vector_size(16), aligned(4), may_alias));
+
+/* out[j][i] = in[i][j] * factor, 4 x 4 */
+static inline void transpose4(const float *in, size_t in_row, float factor, float *out, size_t out_row)
+{
+    v4 a = *(const v4 *)in, b = *(const v4 *)(in + in_row);
+    v4 c = *(const v4 *)(in + 2 * in_row), d = *(const v4 *)(in + 3 * in_row);
+    v4 ab_low = __builtin_shufflevector(a, b, 0, 4, 1, 5), ab_high = __builtin_shufflevector(a, b, 2, 6, 3, 7);
+    v4 cd_low = __builtin_shufflevector(c, d, 0, 4, 1, 5), cd_high = __builtin_shufflevector(c, d, 2, 6, 3, 7);
+    *(v4 *)out = __builtin_shufflevector(ab_low, cd_low, 0, 1, 4, 5) * factor;
+    *(v4 *)(out + out_row) = __builtin_shufflevector(ab_low, cd_low, 2, 3, 6, 7) * factor;
+    *(v4 *)(out + 2 * out_row) = __builtin_shufflevector(ab_high, cd_high, 0, 1, 4, 5) * factor;
+    *(v4 *)(out + 3 * out_row) = __builtin_shufflevector(ab_high, cd_high, 2, 3, 6, 7) * factor;
+}
+
+/* ---- 16-bit data: rounding to nearest even, a NaN stays one ---- */
+
+typedef uint16_t vs __attribute__((vector_size(2 * VW), aligned(2), may_alias));
+
+static inline vf ZRT__EACH(bf16_in)(const uint16_t *p)
+{
+    return (vf)(__builtin_convertvector(*(const vs *)p, vi) << 16);
+}
+
+static inline void ZRT__EACH(bf16_out)(uint16_t *p, vf x)
+{
+    vi bits = (vi)x, rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+    vi is_nan = x != x, chosen = (is_nan & ((bits >> 16) | 0x40)) | (~is_nan & rounded);
+    *(vs *)p = __builtin_convertvector(chosen, vs);
+}
+
+#if ZRT__ISA == 2
+static inline vf ZRT__EACH(fp16_in)(const uint16_t *p)
+{
+    return (vf)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)p));
+}
+
+static inline void ZRT__EACH(fp16_out)(uint16_t *p, vf x)
+{
+    _mm256_storeu_si256((__m256i *)(void *)p,
+                        _mm512_cvtps_ph((__m512)x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
+#elif ZRT__ISA == 1
+static inline vf ZRT__EACH(fp16_in)(const uint16_t *p)
+{
+    return (vf)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)p));
+}
+
+static inline void ZRT__EACH(fp16_out)(uint16_t *p, vf x)
+{
+    _mm_storeu_si128((__m128i *)(void *)p, _mm256_cvtps_ph((__m256)x, _MM_FROUND_TO_NEAREST_INT));
+}
+#else
+static inline vf ZRT__EACH(fp16_in)(const uint16_t *p)
+{
+    float lanes[VW];
+    zrt__convert(lanes, ZRT_FLOAT32, p, ZRT_FLOAT16, VW);
+    return v_load(lanes);
+}
+
+static inline void ZRT__EACH(fp16_out)(uint16_t *p, vf x)
+{
+    float lanes[VW];
+    v_store(lanes, x);
+    zrt__convert(p, ZRT_FLOAT16, lanes, ZRT_FLOAT32, VW);
+}
+#endif
+
+/* n elements of x from `at` on, as floats */
+static inline void widen(const zrt_view *x, int64_t at, size_t n, float *to)
+{
+    const uint16_t *p = (const uint16_t *)x->data + at;
+    uint16_t last[VW] = {0};
+    size_t i = 0;
+    if (x->dtype == ZRT_FLOAT32) {
+        memcpy(to, (const float *)x->data + at, n * sizeof *to);
+    } else if (x->dtype == ZRT_BFLOAT16) {
+        for (; i + VW <= n; i += VW)
+            v_store(to + i, ZRT__EACH(bf16_in)(p + i));
+        if (i < n) {
+            memcpy(last, p + i, (n - i) * sizeof *p);
+            v_store_n(to + i, ZRT__EACH(bf16_in)(last), n - i);
+        }
+    } else {
+        for (; i + VW <= n; i += VW)
+            v_store(to + i, ZRT__EACH(fp16_in)(p + i));
+        if (i < n) {
+            memcpy(last, p + i, (n - i) * sizeof *p);
+            v_store_n(to + i, ZRT__EACH(fp16_in)(last), n - i);
+        }
+    }
+}
+
+static inline void narrow(const zrt_view *y, int64_t at, size_t n, const float *from)
+{
+    uint16_t *p = (uint16_t *)y->data + at, last[VW];
+    size_t i = 0;
+    if (y->dtype == ZRT_FLOAT32) {
+        memcpy((float *)y->data + at, from, n * sizeof *from);
+    } else if (y->dtype == ZRT_BFLOAT16) {
+        for (; i + VW <= n; i += VW)
+            ZRT__EACH(bf16_out)(p + i, v_load(from + i));
+        if (i < n) {
+            ZRT__EACH(bf16_out)(last, v_load_n(from + i, n - i));
+            memcpy(p + i, last, (n - i) * sizeof *p);
+        }
+    } else {
+        for (; i + VW <= n; i += VW)
+            ZRT__EACH(fp16_out)(p + i, v_load(from + i));
+        if (i < n) {
+            ZRT__EACH(fp16_out)(last, v_load_n(from + i, n - i));
+            memcpy(p + i, last, (n - i) * sizeof *p);
+        }
+    }
+}
+
+/* Elements [at, at + n) as floats: the memory itself for fp32, else widened into buffer. */
+static inline const float *tile_in(const zrt_view *v, int64_t at, size_t n, float *buffer)
+{
+    if (v->dtype == ZRT_FLOAT32)
+        return (const float *)v->data + at;
+    widen(v, at, n, buffer);
+    return buffer;
+}
+
+/* Where to write elements from `at` on; tile_done puts them where they belong. */
+static inline float *tile_out(const zrt_view *v, int64_t at, float *buffer)
+{
+    return v->dtype == ZRT_FLOAT32 ? (float *)v->data + at : buffer;
+}
+
+static inline void tile_done(const zrt_view *v, int64_t at, size_t n, const float *buffer)
+{
+    if (v->dtype != ZRT_FLOAT32)
+        narrow(v, at, n, buffer);
 }

@@ -62,7 +62,8 @@ zrt_status zrt__cpu_step_decide(zrt__stream *stream, const void *arg)
     state->used_loss_scale = state->loss_scale;
     if (rules->n_learning_rates > 0)
         state->learning_rate = (float)rules->learning_rates[state->unskipped % rules->n_learning_rates];
-    state->used_learning_rate = rules->n_learning_rates > 0 ? rules->learning_rates[state->unskipped % rules->n_learning_rates] : 0.0;
+    state->used_learning_rate =
+        rules->n_learning_rates > 0 ? rules->learning_rates[state->unskipped % rules->n_learning_rates] : 0.0;
     state->skip = overflow || empty;
     if (state->skip)
         state->skipped++;

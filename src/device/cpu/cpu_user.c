@@ -31,11 +31,14 @@ zrt_status zrt__cpu_user_backward(zrt__stream *stream, const void *arg)
     zrt_op_context context = {.is_cuda = false, .cuda_stream = NULL};
     zrt_view gradients[ZRT__MAX_INPUTS] = {0}; /* of the inputs past the fourth none is asked for */
     if (n_inputs < 0 || n_inputs > ZRT__MAX_INPUTS - 2)
-        return zrt__fail(ZRT_ERR_NOT_SUPPORTED, "op %s: %d inputs; at most %d are supported", op->name, n_inputs, ZRT__MAX_INPUTS - 2);
+        return zrt__fail(ZRT_ERR_NOT_SUPPORTED, "op %s: %d inputs; at most %d are supported", op->name, n_inputs,
+                         ZRT__MAX_INPUTS - 2);
     if (op->backward == NULL)
-        return zrt__fail(ZRT_ERR_INTERNAL, "op %s: a gradient was asked of an op that has no backward function", op->name);
+        return zrt__fail(ZRT_ERR_INTERNAL, "op %s: a gradient was asked of an op that has no backward function",
+                         op->name);
     for (int i = 0; i < n_inputs && i < ZRT__MAX_USER_GRADIENTS; i++)
         gradients[i] = call->out[i];
     return named(op->backward(&context, call->in, &call->in[n_inputs], &call->in[n_inputs + 1], gradients,
-                              call->attributes.user.attributes), op, "backward");
+                              call->attributes.user.attributes),
+                 op, "backward");
 }
