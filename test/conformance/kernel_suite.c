@@ -119,7 +119,8 @@ double *suite_out(suite *s, suite_case *c, int index, zrt_dtype dtype, double sc
 
 void suite_state(suite_operand *o, const zrt__step_state *state, size_t bytes)
 {
-    *o = (suite_operand){.view = {.dtype = ZRT_UINT8, .n_dims = 1, .dims = {(int64_t)bytes}}, .n = (int64_t)bytes, .alias = -1};
+    *o = (suite_operand){
+        .view = {.dtype = ZRT_UINT8, .n_dims = 1, .dims = {(int64_t)bytes}}, .n = (int64_t)bytes, .alias = -1};
     o->view.data = malloc(bytes);
     memcpy(o->view.data, state, bytes);
 }
@@ -160,7 +161,8 @@ static zrt_status run_on(suite *s, int which, suite_case *c, zrt__kernel kernel,
         call.in[i] = c->in[i].view;
         if (kernel == ZRT__KERNEL_step_decide)
             continue; /* its rules are in host memory */
-        status = status == ZRT_OK ? s->ops->allocate(device, ZRT__MEMORY_DEVICE, bytes_of(&c->in[i]) + 64, &in[i]) : status;
+        status =
+            status == ZRT_OK ? s->ops->allocate(device, ZRT__MEMORY_DEVICE, bytes_of(&c->in[i]) + 64, &in[i]) : status;
         status = status == ZRT_OK ? s->ops->copy(stream, in[i], c->in[i].view.data, bytes_of(&c->in[i])) : status;
         call.in[i].data = in[i];
     }
@@ -172,7 +174,8 @@ static zrt_status run_on(suite *s, int which, suite_case *c, zrt__kernel kernel,
             call.out[i].data = in[c->out[i].alias];
             continue;
         }
-        status = status == ZRT_OK ? s->ops->allocate(device, ZRT__MEMORY_DEVICE, bytes_of(&c->out[i]) + 64, &out[i]) : status;
+        status = status == ZRT_OK ? s->ops->allocate(device, ZRT__MEMORY_DEVICE, bytes_of(&c->out[i]) + 64, &out[i])
+                                  : status;
         status = status == ZRT_OK ? s->ops->copy(stream, out[i], c->out[i].view.data, bytes_of(&c->out[i])) : status;
         call.out[i].data = out[i];
     }
@@ -231,23 +234,27 @@ static double root_mean_square(const double *x, int64_t n)
 bool suite_near(const double *got, const double *expected, int64_t n, double tolerance, const char *what)
 {
     /* fp16's smallest step, where it is fp16 */
-    double scale = root_mean_square(expected, n), floor_of_fp16 = tolerance > suite_tolerance(ZRT_FLOAT32) * 6.0 ? ldexp(1.0, -24) : 0.0;
+    double scale = root_mean_square(expected, n),
+           floor_of_fp16 = tolerance > suite_tolerance(ZRT_FLOAT32) * 6.0 ? ldexp(1.0, -24) : 0.0;
     for (int64_t i = 0; i < n; i++) {
         if (got[i] == expected[i] || (isnan(got[i]) && isnan(expected[i])))
             continue;
         if (!(fabs(got[i] - expected[i]) <= tolerance * (fabs(expected[i]) + scale) + floor_of_fp16)) {
-            tap_diag("%s: element %lld of %lld is %.9g, not %.9g", what, (long long)i, (long long)n, got[i], expected[i]);
+            tap_diag("%s: element %lld of %lld is %.9g, not %.9g", what, (long long)i, (long long)n, got[i],
+                     expected[i]);
             return false;
         }
     }
     return true;
 }
 
-bool suite_gradient(suite *s, const suite_case *c, suite_function *f, double **in, int which, int64_t n, const double *weights, int64_t n_out,
-                    const double *got, const double *added, double tolerance, const char *what)
+bool suite_gradient(suite *s, const suite_case *c, suite_function *f, double **in, int which, int64_t n,
+                    const double *weights, int64_t n_out, const double *got, const double *added, double tolerance,
+                    const char *what)
 {
     int64_t n_compared = n <= 80 ? n : 80;
-    double *expected = calloc((size_t)n_compared + 1, sizeof *expected), *found = calloc((size_t)n_compared + 1, sizeof *found);
+    double *expected = calloc((size_t)n_compared + 1, sizeof *expected),
+           *found = calloc((size_t)n_compared + 1, sizeof *found);
     double *out = calloc((size_t)n_out + 1, sizeof *out);
     for (int64_t i = 0; i < n_compared; i++) {
         /* all of few; else the last ones and random ones */

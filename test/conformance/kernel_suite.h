@@ -14,7 +14,7 @@ typedef struct suite_operand {
     zrt_view view;  /* data: host memory in the operand's dtype; NULL when absent */
     double *values; /* the same, exactly, as double (not of u8) */
     int64_t n;
-    int alias;      /* of an output: the input whose memory it takes; -1: its own */
+    int alias; /* of an output: the input whose memory it takes; -1: its own */
 } suite_operand;
 
 typedef struct suite_case {
@@ -54,8 +54,9 @@ bool suite_near(const double *got, const double *expected, int64_t n, double tol
 /* Gradient of sum(weights * f(in)) in in[which], by central differences, against `got` less `added` (NULL: nothing).
  * At most 80 elements are compared when there are more. */
 typedef void suite_function(const suite_case *c, double *const *in, double *out);
-bool suite_gradient(suite *s, const suite_case *c, suite_function *f, double **in, int which, int64_t n, const double *weights, int64_t n_out,
-                    const double *got, const double *added, double tolerance, const char *what);
+bool suite_gradient(suite *s, const suite_case *c, suite_function *f, double **in, int which, int64_t n,
+                    const double *weights, int64_t n_out, const double *got, const double *added, double tolerance,
+                    const char *what);
 
 void suite_elementwise(suite *s);
 void suite_norms(suite *s);
@@ -66,6 +67,10 @@ void suite_flat(suite *s);
 void suite_steps(suite *s); /* scalars of a step and update rules */
 
 static const zrt_dtype suite_dtypes[] = {ZRT_FLOAT32, ZRT_FLOAT16, ZRT_BFLOAT16};
-#define SUITE_DIMS(...) (const int64_t[]){__VA_ARGS__}
+#define SUITE_DIMS(...) \
+    (const int64_t[])   \
+    {                   \
+        __VA_ARGS__     \
+    }
 
 #endif

@@ -23,7 +23,8 @@ static double keep_factor(const suite_case *c, int64_t row, int64_t element)
     float p = c->attributes.attention.dropout;
     uint64_t key = zrt__hash_mix(state->seed, (uint64_t)((const int64_t *)c->in[6].view.data)[row]);
     zrt__philox counter = {{(uint32_t)(element / 4), (uint32_t)((uint64_t)element / 4 >> 32),
-                            c->attributes.attention.unit_index << 16 | c->attributes.attention.op_index, (uint32_t)state->step}};
+                            c->attributes.attention.unit_index << 16 | c->attributes.attention.op_index,
+                            (uint32_t)state->step}};
     zrt__philox bits = zrt__philox4x32(counter, (uint32_t)key, (uint32_t)(key >> 32));
     return zrt__uniform_from_bits(bits.x[element % 4]) >= p ? 1.0 / (1.0 - (double)p) : 0.0;
 }
@@ -31,12 +32,14 @@ static double keep_factor(const suite_case *c, int64_t row, int64_t element)
 /* in[1] qkv of the operands of attention_backward; lse_out NULL: not wanted */
 static void attend(const suite_case *c, double *const *in, double *out, double *lse_out)
 {
-    int heads = c->attributes.attention.n_heads, kv_heads = c->attributes.attention.n_kv_heads, dim = c->attributes.attention.head_dim;
+    int heads = c->attributes.attention.n_heads, kv_heads = c->attributes.attention.n_kv_heads,
+        dim = c->attributes.attention.head_dim;
     int64_t rows = c->in[1].view.dims[0], length = c->in[1].view.dims[1], width = (int64_t)(heads + 2 * kv_heads) * dim;
     const int32_t *lengths = c->in[4].view.data, *segments = c->in[5].view.data;
     double *p = malloc(((size_t)length + 1) * sizeof *p);
     for (int64_t item = 0; item < rows * heads * length; item++) {
-        int64_t row = item / (heads * length), head = item / length % heads, q = item % length, kv_head = head / (heads / kv_heads);
+        int64_t row = item / (heads * length), head = item / length % heads, q = item % length,
+                kv_head = head / (heads / kv_heads);
         const double *base = in[1] + row * length * width, *query = base + q * width + head * dim;
         double most = -INFINITY, sum = 0.0, *result = out + (row * length + q) * heads * dim + head * dim;
         for (int64_t k = 0; k < length; k++) {
@@ -127,7 +130,8 @@ static bool one(suite *s, zrt_dtype dtype, const shape *f)
     options_of(s, &c, f, 1);
     for (int i = 0; i < 4; i++) /* lengths are drawn */
         if (b.in[4 + i].view.data != NULL)
-            memcpy(c.in[1 + i].view.data, b.in[4 + i].view.data, (size_t)b.in[4 + i].n * zrt_dtype_bytes(b.in[4 + i].view.dtype));
+            memcpy(c.in[1 + i].view.data, b.in[4 + i].view.data,
+                   (size_t)b.in[4 + i].n * zrt_dtype_bytes(b.in[4 + i].view.dtype));
     suite_out(s, &c, 0, dtype, 1.0, 3, SUITE_DIMS(f->rows, f->length, (int64_t)f->heads * f->dim));
     suite_out(s, &c, 1, ZRT_FLOAT32, 1.0, 3, SUITE_DIMS(f->rows, f->heads, f->length));
     bool ok = suite_run(s, &c, ZRT__KERNEL_attention_forward);
@@ -144,7 +148,8 @@ static bool one(suite *s, zrt_dtype dtype, const shape *f)
     /* delta is taken from the rounded output: three roundings reach a gradient */
     ok = suite_gradient(s, &b, function, in, 1, n, d_o, n_out, b.out[0].values, NULL, 3.0 * tolerance, "dqkv") && ok;
     if (!ok)
-        tap_diag("rows %d length %d heads %d/%d dim %d options %d", (int)f->rows, (int)f->length, f->heads, f->kv_heads, f->dim, f->options);
+        tap_diag("rows %d length %d heads %d/%d dim %d options %d", (int)f->rows, (int)f->length, f->heads, f->kv_heads,
+                 f->dim, f->options);
     suite_free(&c);
     suite_free(&b);
     free(expected);
@@ -153,7 +158,8 @@ static bool one(suite *s, zrt_dtype dtype, const shape *f)
 }
 
 /* A prompt, then token by token: the same as all at once. */
-static bool cached(suite *s, zrt_dtype dtype, int64_t rows, int64_t prompt, int64_t length, int heads, int kv_heads, int dim)
+static bool cached(suite *s, zrt_dtype dtype, int64_t rows, int64_t prompt, int64_t length, int heads, int kv_heads,
+                   int dim)
 {
     shape f = {rows, length, heads, kv_heads, dim, CAUSAL};
     int64_t width = (int64_t)(heads + 2 * kv_heads) * dim, places = length + 5, out_width = (int64_t)heads * dim;
@@ -162,10 +168,12 @@ static bool cached(suite *s, zrt_dtype dtype, int64_t rows, int64_t prompt, int6
     attributes(&all, &f);
     in[1] = suite_in(s, &all, 1, dtype, 2.0, 3, SUITE_DIMS(rows, length, width));
     attend(&all, in, expected, NULL);
-    double *keys = calloc((size_t)(rows * places * kv_heads * dim) + 1, sizeof *keys), *values = calloc((size_t)(rows * places * kv_heads * dim) + 1, sizeof *values);
+    double *keys = calloc((size_t)(rows * places * kv_heads * dim) + 1, sizeof *keys),
+           *values = calloc((size_t)(rows * places * kv_heads * dim) + 1, sizeof *values);
     bool ok = true;
     for (int64_t first = 0, n = prompt; first < length; first += n, n = 1) {
-        double *part = calloc((size_t)(rows * n * width), sizeof *part), *want = calloc((size_t)(rows * n * out_width), sizeof *want);
+        double *part = calloc((size_t)(rows * n * width), sizeof *part),
+               *want = calloc((size_t)(rows * n * out_width), sizeof *want);
         for (int64_t i = 0; i < rows * n * width; i++)
             part[i] = in[1][(i / width / n * length + first + i / width % n) * width + i % width];
         for (int64_t i = 0; i < rows * n * out_width; i++)
@@ -199,8 +207,8 @@ static bool cached(suite *s, zrt_dtype dtype, int64_t rows, int64_t prompt, int6
 void suite_attention(suite *s)
 {
     static const shape shapes[] = {
-        {0, 4, 1, 1, 8, CAUSAL},  {1, 1, 1, 1, 1, 0},     {2, 5, 2, 1, 8, 0},       {1, 33, 2, 2, 16, CAUSAL},
-        {2, 70, 4, 2, 16, CAUSAL}, {1, 131, 2, 1, 32, 0}, {1, 100, 1, 1, 64, CAUSAL}, {2, 40, 3, 1, 20, CAUSAL},
+        {0, 4, 1, 1, 8, CAUSAL},    {1, 1, 1, 1, 1, 0},    {2, 5, 2, 1, 8, 0},         {1, 33, 2, 2, 16, CAUSAL},
+        {2, 70, 4, 2, 16, CAUSAL},  {1, 131, 2, 1, 32, 0}, {1, 100, 1, 1, 64, CAUSAL}, {2, 40, 3, 1, 20, CAUSAL},
         {1, 65, 2, 2, 128, CAUSAL}, {1, 9, 1, 1, 256, 0},
     };
     for (int t = 0; t < 3; t++) {
@@ -212,8 +220,8 @@ void suite_attention(suite *s)
         for (int option = 1; option < 8; option++) {
             shape small = {3, 37, 2, 1, 16, option | CAUSAL}, large = {2, 75, 2, 2, 10, option};
             ok = one(s, suite_dtypes[t], &small) && one(s, suite_dtypes[t], &large);
-            tap_ok(ok, "attention with%s%s%s, %s", option & HAS_LENGTHS ? " lengths" : "", option & HAS_SEGMENTS ? " segments" : "",
-                   option & HAS_DROPOUT ? " dropout" : "", name);
+            tap_ok(ok, "attention with%s%s%s, %s", option & HAS_LENGTHS ? " lengths" : "",
+                   option & HAS_SEGMENTS ? " segments" : "", option & HAS_DROPOUT ? " dropout" : "", name);
         }
         ok = cached(s, suite_dtypes[t], 2, 1, 7, 2, 1, 8) && cached(s, suite_dtypes[t], 1, 70, 75, 4, 2, 20) &&
              cached(s, suite_dtypes[t], 2, 3, 140, 2, 2, 64);

@@ -29,8 +29,10 @@ static bool one(suite *s, zrt_dtype dtype, int64_t rows, int64_t width, bool has
     for (int64_t i = 0; i < rows * width; i++) {
         int64_t e = i % width;
         uint64_t key = zrt__hash_mix(state.seed, (uint64_t)((int64_t *)c.in[2].view.data)[i / width]);
-        zrt__philox bits = zrt__philox4x32((zrt__philox){{(uint32_t)(e / 4), 0, 5u << 16 | 2u, 41}}, (uint32_t)key, (uint32_t)(key >> 32));
-        expected[i] = (zrt__uniform_from_bits(bits.x[e % 4]) >= 0.3f ? x[i] / (1.0 - (double)0.3f) : 0.0) + (add != NULL ? add[i] : 0.0);
+        zrt__philox bits = zrt__philox4x32((zrt__philox){{(uint32_t)(e / 4), 0, 5u << 16 | 2u, 41}}, (uint32_t)key,
+                                           (uint32_t)(key >> 32));
+        expected[i] = (zrt__uniform_from_bits(bits.x[e % 4]) >= 0.3f ? x[i] / (1.0 - (double)0.3f) : 0.0) +
+                      (add != NULL ? add[i] : 0.0);
     }
     ok = suite_near(c.out[0].values, expected, rows * width, suite_tolerance(dtype), "dropout") && ok;
     free(expected);
@@ -42,7 +44,8 @@ static double *ones(suite *s, int64_t rows, int64_t width, int64_t first_sample,
 {
     suite_case c = {.attributes.dropout = {probability, 1, 1}};
     zrt__step_state state = {.seed = 9, .step = step};
-    double *x = suite_in(s, &c, 0, ZRT_FLOAT32, 0.0, 2, SUITE_DIMS(rows, width)), *result = malloc((size_t)(rows * width) * sizeof *result);
+    double *x = suite_in(s, &c, 0, ZRT_FLOAT32, 0.0, 2, SUITE_DIMS(rows, width)),
+           *result = malloc((size_t)(rows * width) * sizeof *result);
     for (int64_t i = 0; i < rows * width; i++)
         x[i] = 1.0;
     suite_set(&c.in[0], x);
@@ -68,15 +71,18 @@ static bool rate(suite *s)
     free(y);
     free(again);
     /* five standard deviations; a step's draws are independent of the next one's */
-    return fabs(kept / (double)n - 0.9) < 5.0 * sqrt(0.09 / (double)n) && fabs(both / (double)n - 0.81) < 5.0 * sqrt(0.16 / (double)n);
+    return fabs(kept / (double)n - 0.9) < 5.0 * sqrt(0.09 / (double)n) &&
+           fabs(both / (double)n - 0.81) < 5.0 * sqrt(0.16 / (double)n);
 }
 
 static bool split(suite *s)
 {
     const int64_t width = 777;
-    double *all = ones(s, 5, width, 20, 0.5f, 0), *first = ones(s, 2, width, 20, 0.5f, 0), *rest = ones(s, 3, width, 22, 0.5f, 0);
+    double *all = ones(s, 5, width, 20, 0.5f, 0), *first = ones(s, 2, width, 20, 0.5f, 0),
+           *rest = ones(s, 3, width, 22, 0.5f, 0);
     bool equal = memcmp(all, first, (size_t)(2 * width) * sizeof *all) == 0 &&
-                 memcmp(all + 2 * width, rest, (size_t)(3 * width) * sizeof *all) == 0 && memcmp(all, all + width, (size_t)width * sizeof *all) != 0;
+                 memcmp(all + 2 * width, rest, (size_t)(3 * width) * sizeof *all) == 0 &&
+                 memcmp(all, all + width, (size_t)width * sizeof *all) != 0;
     free(all);
     free(first);
     free(rest);

@@ -71,7 +71,9 @@ static bool one_activation(suite *s, zrt_dtype dtype, zrt_activation_kind kind, 
     ok = suite_near(c.out[0].values, expected, n, tolerance, "backward") && ok;
     if (n == 67 && kind != ZRT_RELU) {
         double *in[2] = {dy, x};
-        ok = suite_gradient(s, &c, activation, in, 1, n, dy, n, c.out[0].values, NULL, tolerance, "finite differences") && ok;
+        ok = suite_gradient(s, &c, activation, in, 1, n, dy, n, c.out[0].values, NULL, tolerance,
+                            "finite differences") &&
+             ok;
     }
     suite_free(&c);
     free(expected);
@@ -93,7 +95,8 @@ static bool special_values(suite *s, zrt_activation_kind kind)
         expected[i] = act(kind, c.in[0].values[i]);
         if (isnan(x[i]))
             expected[i] = NAN;
-        bool near = isnan(expected[i]) ? isnan(c.out[0].values[i]) : fabs(c.out[0].values[i] - expected[i]) <= 1e-6 * fabs(expected[i]) + 1e-30;
+        bool near = isnan(expected[i]) ? isnan(c.out[0].values[i])
+                                       : fabs(c.out[0].values[i] - expected[i]) <= 1e-6 * fabs(expected[i]) + 1e-30;
         if (!near)
             tap_diag("%s(%g) = %g", kind_names[kind], x[i], c.out[0].values[i]);
         ok = ok && near;
@@ -107,7 +110,8 @@ static void glu(const suite_case *c, double *const *in, double *out)
     int64_t width = c->in[1].view.dims[1] / 2;
     for (int64_t row = 0; row < c->in[1].view.dims[0]; row++)
         for (int64_t k = 0; k < width; k++)
-            out[row * width + k] = act(c->attributes.activation.kind, in[1][2 * row * width + k]) * in[1][(2 * row + 1) * width + k];
+            out[row * width + k] =
+                act(c->attributes.activation.kind, in[1][2 * row * width + k]) * in[1][(2 * row + 1) * width + k];
 }
 
 static bool one_glu(suite *s, zrt_dtype dtype, zrt_activation_kind kind, int64_t n, int64_t width, bool in_place)
@@ -124,11 +128,14 @@ static bool one_glu(suite *s, zrt_dtype dtype, zrt_activation_kind kind, int64_t
         for (int64_t k = 0; k < width; k++) {
             double dy = in[0][row * width + k], gate = x[2 * row * width + k], up = x[(2 * row + 1) * width + k];
             double *d = c.out[0].values + 2 * row * width + k;
-            ok = fabs(d[0] - dy * up * slope(kind, gate)) < 4.0 * tolerance && fabs(d[width] - dy * act(kind, gate)) < 4.0 * tolerance && ok;
+            ok = fabs(d[0] - dy * up * slope(kind, gate)) < 4.0 * tolerance &&
+                 fabs(d[width] - dy * act(kind, gate)) < 4.0 * tolerance && ok;
         }
     }
     if (kind != ZRT_RELU)
-        ok = suite_gradient(s, &c, glu, in, 1, 2 * n * width, in[0], n * width, c.out[0].values, NULL, 2.0 * tolerance, "backward") && ok;
+        ok = suite_gradient(s, &c, glu, in, 1, 2 * n * width, in[0], n * width, c.out[0].values, NULL, 2.0 * tolerance,
+                            "backward") &&
+             ok;
     glu(&c, in, expected);
     suite_case f = {.attributes.activation.kind = kind};
     suite_in(s, &f, 0, dtype, 0.0, 2, SUITE_DIMS(n, 2 * width));
@@ -147,7 +154,8 @@ static bool one_binary(suite *s, zrt__kernel kernel, zrt_dtype dtype, int64_t n,
 {
     suite_case c = {0};
     double *expected = calloc((size_t)n + 1, sizeof *expected);
-    double *a = suite_in(s, &c, 0, dtype, 2.0, 1, &n), *b = kernel != ZRT__KERNEL_scale ? suite_in(s, &c, 1, dtype, 2.0, 1, &n) : NULL;
+    double *a = suite_in(s, &c, 0, dtype, 2.0, 1, &n),
+           *b = kernel != ZRT__KERNEL_scale ? suite_in(s, &c, 1, dtype, 2.0, 1, &n) : NULL;
     suite_out(s, &c, 0, dtype, 1.0, 1, &n);
     suite_alias(&c, 0, alias);
     if (kernel == ZRT__KERNEL_scale)
@@ -176,7 +184,8 @@ void suite_elementwise(suite *s)
             tap_ok(ok, "activation %s, %s", kind_names[kind], zrt_dtype_name(dtype));
             tap_ok(glu_ok, "glu %s, %s", kind_names[kind], zrt_dtype_name(dtype));
             if (dtype == ZRT_FLOAT32)
-                tap_ok(special_values(s, (zrt_activation_kind)kind), "activation %s of special values", kind_names[kind]);
+                tap_ok(special_values(s, (zrt_activation_kind)kind), "activation %s of special values",
+                       kind_names[kind]);
         }
         static const zrt__kernel kernels[] = {ZRT__KERNEL_add, ZRT__KERNEL_mul, ZRT__KERNEL_scale};
         for (int k = 0; k < 3; k++) {

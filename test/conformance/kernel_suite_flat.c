@@ -38,7 +38,8 @@ static bool zero_and_convert(suite *s, zrt_dtype from, zrt_dtype to, int64_t n)
 static bool accumulate(suite *s, zrt_dtype from, zrt_dtype to, int64_t n, bool add)
 {
     suite_case c = {.accumulate = add};
-    double *x = suite_in(s, &c, 0, from, 1.0, 1, &n), *y = suite_out(s, &c, 0, to, 1.0, 1, &n), *expected = calloc((size_t)n + 1, sizeof *expected);
+    double *x = suite_in(s, &c, 0, from, 1.0, 1, &n), *y = suite_out(s, &c, 0, to, 1.0, 1, &n),
+           *expected = calloc((size_t)n + 1, sizeof *expected);
     for (int64_t i = 0; i < n; i++)
         expected[i] = x[i] + (add ? y[i] : 0.0);
     bool ok = suite_run(s, &c, ZRT__KERNEL_accumulate);
@@ -61,7 +62,8 @@ static bool sum_squares(suite *s, zrt_dtype dtype, int64_t n, int bad, bool add)
         expected[0] += isfinite(x[i]) ? x[i] * x[i] : 0.0;
         expected[1] += !isfinite(x[i]);
     }
-    bool ok = suite_run(s, &c, ZRT__KERNEL_sum_squares) && fabs(c.out[0].values[0] - expected[0]) <= 1e-13 * fabs(expected[0]) &&
+    bool ok = suite_run(s, &c, ZRT__KERNEL_sum_squares) &&
+              fabs(c.out[0].values[0] - expected[0]) <= 1e-13 * fabs(expected[0]) &&
               fabs(c.out[0].values[1] - expected[1]) < 1e-12;
     suite_free(&c);
     return ok;
@@ -73,7 +75,8 @@ static bool gradient_reduced(suite *s, zrt_dtype dtype, zrt_dtype shard_dtype, i
     suite_case c = {.accumulate = (options & 1 ? 1u : 0u) | (options & 4 ? 2u : 0u)};
     bool in_place = options & 8 && dtype == shard_dtype && !(options & 1);
     double *g = suite_in(s, &c, 0, dtype, 1.0, 1, &n), *old = suite_out(s, &c, 0, shard_dtype, 1.0, 1, &n);
-    double *sums = options & 2 ? suite_out(s, &c, 1, ZRT_FLOAT64, 1.0, 1, SUITE_DIMS(2)) : NULL, squares = 0.0, bad = 0.0;
+    double *sums = options & 2 ? suite_out(s, &c, 1, ZRT_FLOAT64, 1.0, 1, SUITE_DIMS(2)) : NULL, squares = 0.0,
+           bad = 0.0;
     double *expected = calloc((size_t)n + 1, sizeof *expected);
     if (n > 3) {
         g[3] = INFINITY;
@@ -94,7 +97,8 @@ static bool gradient_reduced(suite *s, zrt_dtype dtype, zrt_dtype shard_dtype, i
             squares += isfinite(expected[i]) ? c.out[0].values[i] * c.out[0].values[i] : 0.0;
             bad += !isfinite(expected[i]);
         }
-        ok = fabs(c.out[1].values[0] - squares) <= 1e-13 * fabs(squares) && fabs(c.out[1].values[1] - bad) < 1e-12 && ok;
+        ok =
+            fabs(c.out[1].values[0] - squares) <= 1e-13 * fabs(squares) && fabs(c.out[1].values[1] - bad) < 1e-12 && ok;
     }
     free(expected);
     suite_free(&c);
@@ -114,7 +118,8 @@ void suite_flat(suite *s)
                 accumulate_ok = accumulate(s, suite_dtypes[t], suite_dtypes[t], sizes[i], add) && accumulate_ok;
                 accumulate_ok = accumulate(s, suite_dtypes[t], ZRT_FLOAT32, sizes[i], add) && accumulate_ok;
                 accumulate_ok = accumulate(s, ZRT_FLOAT32, suite_dtypes[t], sizes[i], add) && accumulate_ok;
-                squares_ok = sum_squares(s, suite_dtypes[t], sizes[i], 0, add) && sum_squares(s, suite_dtypes[t], sizes[i], 5, add) && squares_ok;
+                squares_ok = sum_squares(s, suite_dtypes[t], sizes[i], 0, add) &&
+                             sum_squares(s, suite_dtypes[t], sizes[i], 5, add) && squares_ok;
             }
             for (int options = 0; options < 16; options++) {
                 reduced_ok = gradient_reduced(s, suite_dtypes[t], ZRT_FLOAT32, sizes[i], options) && reduced_ok;
@@ -126,5 +131,6 @@ void suite_flat(suite *s)
         tap_ok(squares_ok, "sum of squares, %s", name);
         tap_ok(reduced_ok, "gradient reduced, %s", name);
     }
-    tap_ok(accumulate(s, ZRT_FLOAT64, ZRT_FLOAT64, 2, true) && accumulate(s, ZRT_FLOAT64, ZRT_FLOAT64, 2, false), "accumulate of sums");
+    tap_ok(accumulate(s, ZRT_FLOAT64, ZRT_FLOAT64, 2, true) && accumulate(s, ZRT_FLOAT64, ZRT_FLOAT64, 2, false),
+           "accumulate of sums");
 }

@@ -10,7 +10,8 @@
 #include "tap.h"
 
 /* in[0] x [n, C], in[1] w, in[2] b or NULL; statistics optional. rms: no mean. */
-static void normalise(bool rms, double *const *in, int64_t n, int64_t width, double eps, double *y, double *mean_out, double *rstd_out)
+static void normalise(bool rms, double *const *in, int64_t n, int64_t width, double eps, double *y, double *mean_out,
+                      double *rstd_out)
 {
     for (int64_t row = 0; row < n; row++) {
         const double *x = in[0] + row * width;
@@ -45,7 +46,8 @@ static bool one_forward(suite *s, zrt_dtype dtype, bool rms, bool add, int alias
     double tolerance = suite_tolerance(dtype);
     int64_t count = n * width, dims[2] = {n, width};
     int i = 0, o = 0, i_bias, o_mean = -1, o_rstd;
-    double *in[3] = {suite_in(s, &c, i++, dtype, 2.0, 2, dims), NULL, NULL}, *r = add ? suite_in(s, &c, i++, dtype, 2.0, 2, dims) : NULL;
+    double *in[3] = {suite_in(s, &c, i++, dtype, 2.0, 2, dims), NULL, NULL},
+           *r = add ? suite_in(s, &c, i++, dtype, 2.0, 2, dims) : NULL;
     in[1] = suite_in(s, &c, i++, dtype, 1.0, 1, &width);
     i_bias = i;
     if (bias && !rms)
@@ -61,7 +63,8 @@ static bool one_forward(suite *s, zrt_dtype dtype, bool rms, bool add, int alias
     zrt__kernel kernel = rms ? (add ? ZRT__KERNEL_add_rmsnorm_forward : ZRT__KERNEL_rmsnorm_forward)
                              : (add ? ZRT__KERNEL_add_layernorm_forward : ZRT__KERNEL_layernorm_forward);
     bool ok = suite_run(s, &c, kernel);
-    double *y = calloc((size_t)count + 1, sizeof *y), *mean = calloc((size_t)n + 1, sizeof *mean), *rstd = calloc((size_t)n + 1, sizeof *rstd);
+    double *y = calloc((size_t)count + 1, sizeof *y), *mean = calloc((size_t)n + 1, sizeof *mean),
+           *rstd = calloc((size_t)n + 1, sizeof *rstd);
     if (add) {
         for (int64_t k = 0; k < count; k++)
             y[k] = in[0][k] + r[k];
@@ -91,7 +94,8 @@ static bool one_backward(suite *s, zrt_dtype dtype, bool rms, int options, int a
     zrt_dtype weight_dtype = options & 16 ? ZRT_FLOAT32 : dtype;
     double *dy = suite_in(s, &c, 0, dtype, 1.0, 2, dims);
     double *in[3] = {suite_in(s, &c, 1, dtype, 2.0, 2, dims), suite_in(s, &c, 2, dtype, 1.0, 1, &width), NULL};
-    double *mean = rms ? NULL : suite_in(s, &c, 3, ZRT_FLOAT32, 1.0, 1, &n), *rstd = suite_in(s, &c, i_rstd, ZRT_FLOAT32, 1.0, 1, &n);
+    double *mean = rms ? NULL : suite_in(s, &c, 3, ZRT_FLOAT32, 1.0, 1, &n),
+           *rstd = suite_in(s, &c, i_rstd, ZRT_FLOAT32, 1.0, 1, &n);
     double *bias = calloc((size_t)width + 1, sizeof *bias), *y = calloc((size_t)count + 1, sizeof *y), *old[3] = {0};
     in[2] = rms ? NULL : bias;
     normalise(rms, in, n, width, 1e-5, y, mean, rstd);
@@ -116,7 +120,8 @@ static bool one_backward(suite *s, zrt_dtype dtype, bool rms, int options, int a
     for (int o = 1; o <= 2; o++)
         if (old[o] != NULL)
             ok = suite_gradient(s, &c, f, in, o, width, dy, count, c.out[o].values, options & 8 ? old[o] : NULL,
-                                2.0 * suite_tolerance(weight_dtype), o == 1 ? "dw" : "db") && ok;
+                                2.0 * suite_tolerance(weight_dtype), o == 1 ? "dw" : "db") &&
+                 ok;
     free(old[1]);
     free(old[2]);
     free(bias);

@@ -58,12 +58,15 @@ static bool decisions(suite *s)
 {
     static const double rates[] = {0.1, 0.2, 0.3};
     zrt__step_rules rules = {.max_grad_norm = 2.0, .learning_rates = rates, .n_learning_rates = 3};
-    zrt__step_state state = {.capacity = 80.0, .loss_scale = 4.0, .sums = {120.0, 60.0, 900.0}, .unskipped = 4, .skipped = 7};
+    zrt__step_state state = {
+        .capacity = 80.0, .loss_scale = 4.0, .sums = {120.0, 60.0, 900.0}, .unskipped = 4, .skipped = 7};
     bool ok = true;
     zrt__step_state got = decide(s, &rules, &state, &ok);
     double norm = 30.0 / 4.0 * 80.0 / 60.0;
-    ok = ok && near(got.grad_norm, norm) && near(got.loss, 2.0) && near((double)got.update_scale, 80.0 / (60.0 * 4.0) * 2.0 / (norm + 1e-6));
-    ok = ok && got.learning_rate == 0.2f && got.used_learning_rate == 0.2 && got.unskipped == 5 && got.skipped == 7 && !got.skip && !got.stop;
+    ok = ok && near(got.grad_norm, norm) && near(got.loss, 2.0) &&
+         near((double)got.update_scale, 80.0 / (60.0 * 4.0) * 2.0 / (norm + 1e-6));
+    ok = ok && got.learning_rate == 0.2f && got.used_learning_rate == 0.2 && got.unskipped == 5 && got.skipped == 7 &&
+         !got.skip && !got.stop;
     ok = ok && got.loss_scale == 4.0 && got.used_loss_scale == 4.0 && got.counted == 60.0;
     tap_diag("decided: %s", ok ? "as expected" : "otherwise");
     rules.max_grad_norm = 0.0;
@@ -78,15 +81,21 @@ static bool decisions(suite *s)
     rules.scale_window = 1000;
     rules.hysteresis = 1;
     got = decide(s, &rules, &state, &ok);
-    return ok && got.skip && got.skipped == 8 && got.loss_scale == 4.0 && got.update_scale == 0.0f && isfinite(got.loss) && isfinite(got.grad_norm);
+    return ok && got.skip && got.skipped == 8 && got.loss_scale == 4.0 && got.update_scale == 0.0f &&
+           isfinite(got.loss) && isfinite(got.grad_norm);
 }
 
 /* DeepSpeed's scaler over a history of overflows, from its published description. */
 static bool scaler(suite *s, int hysteresis, bool consecutive, int window, double smallest)
 {
     static const double rate = 0.1;
-    zrt__step_rules rules = {.dynamic_loss_scale = true, .min_loss_scale = smallest, .scale_window = window, .hysteresis = hysteresis,
-                             .consecutive_hysteresis = consecutive, .learning_rates = &rate, .n_learning_rates = 1};
+    zrt__step_rules rules = {.dynamic_loss_scale = true,
+                             .min_loss_scale = smallest,
+                             .scale_window = window,
+                             .hysteresis = hysteresis,
+                             .consecutive_hysteresis = consecutive,
+                             .learning_rates = &rate,
+                             .n_learning_rates = 1};
     zrt__step_state state = {.capacity = 1.0, .loss_scale = 256.0, .last_overflow = -1, .hysteresis_left = hysteresis};
     double scale = 256.0;
     int left = hysteresis, last = -1, at_minimum = 0;
@@ -120,13 +129,22 @@ enum rule { ADAMW, SGD, LION };
 /* Plain formulas of PyTorch's AdamW and SGD, and of Chen et al.; three steps, the second skipped. */
 static bool update(suite *s, enum rule rule, zrt_dtype dtype, int variant, int64_t n)
 {
-    zrt__attributes a = {.optimizer = {.beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f, .weight_decay = variant & 1 ? 0.1f : 0.0f, .lr_factor = 0.5f,
-                                       .adam_w_mode = !(variant & 2), .bias_correction = !(variant & 4), .nesterov = variant & 2,
-                                       .momentum = variant & 4 ? 0.0f : 0.8f, .dampening = variant & 8 ? 0.3f : 0.0f}};
+    zrt__attributes a = {.optimizer = {.beta1 = 0.9f,
+                                       .beta2 = 0.999f,
+                                       .eps = 1e-8f,
+                                       .weight_decay = variant & 1 ? 0.1f : 0.0f,
+                                       .lr_factor = 0.5f,
+                                       .adam_w_mode = !(variant & 2),
+                                       .bias_correction = !(variant & 4),
+                                       .nesterov = variant & 2,
+                                       .momentum = variant & 4 ? 0.0f : 0.8f,
+                                       .dampening = variant & 8 ? 0.3f : 0.0f}};
     static const zrt__kernel kernels[] = {ZRT__KERNEL_adamw, ZRT__KERNEL_sgd, ZRT__KERNEL_lion};
     bool has_first = rule != SGD || !(variant & 4), has_second = rule == ADAMW, copies = variant & 8, ok = true;
-    double *p = calloc((size_t)n + 1, sizeof *p), *m = calloc((size_t)n + 1, sizeof *m), *v = calloc((size_t)n + 1, sizeof *v);
-    double *kernel_p = calloc((size_t)n + 1, sizeof *p), *kernel_m = calloc((size_t)n + 1, sizeof *m), *kernel_v = calloc((size_t)n + 1, sizeof *v);
+    double *p = calloc((size_t)n + 1, sizeof *p), *m = calloc((size_t)n + 1, sizeof *m),
+           *v = calloc((size_t)n + 1, sizeof *v);
+    double *kernel_p = calloc((size_t)n + 1, sizeof *p), *kernel_m = calloc((size_t)n + 1, sizeof *m),
+           *kernel_v = calloc((size_t)n + 1, sizeof *v);
     for (int64_t i = 0; i < n; i++)
         p[i] = kernel_p[i] = (double)(float)suite_uniform(s);
     int t = 0;
@@ -135,7 +153,8 @@ static bool update(suite *s, enum rule rule, zrt_dtype dtype, int variant, int64
         t += !skip;
         zrt__step_state state = {.update_scale = 0.25f, .learning_rate = 0.02f, .skip = skip, .unskipped = t};
         suite_case c = {.attributes = a};
-        double *g = suite_in(s, &c, 0, dtype, 1.0, 1, &n), rate = (double)0.02f * 0.5, decay = variant & 1 ? (double)0.1f : 0.0;
+        double *g = suite_in(s, &c, 0, dtype, 1.0, 1, &n), rate = (double)0.02f * 0.5,
+               decay = variant & 1 ? (double)0.1f : 0.0;
         suite_state(&c.in[1], &state, sizeof state);
         suite_out(s, &c, 0, ZRT_FLOAT32, 0.0, 1, &n);
         suite_set(&c.out[0], kernel_p);
@@ -157,7 +176,8 @@ static bool update(suite *s, enum rule rule, zrt_dtype dtype, int variant, int64
                 p[i] *= variant & 2 ? 1.0 : 1.0 - rate * decay;
                 m[i] = 0.9 * m[i] + (1.0 - 0.9) * x;
                 v[i] = 0.999 * v[i] + (1.0 - 0.999) * x * x;
-                double first = variant & 4 ? m[i] : m[i] / (1.0 - pow(0.9, t)), second = variant & 4 ? v[i] : v[i] / (1.0 - pow(0.999, t));
+                double first = variant & 4 ? m[i] : m[i] / (1.0 - pow(0.9, t)),
+                       second = variant & 4 ? v[i] : v[i] / (1.0 - pow(0.999, t));
                 p[i] -= rate * first / (sqrt(second) + 1e-8);
             } else if (rule == SGD) {
                 x += decay * p[i];
@@ -193,7 +213,8 @@ static bool update(suite *s, enum rule rule, zrt_dtype dtype, int variant, int64
     return ok;
 }
 
-static zrt_status twice(const zrt_op_context *context, const zrt_view *inputs, const zrt_view *output, const void *given)
+static zrt_status twice(const zrt_op_context *context, const zrt_view *inputs, const zrt_view *output,
+                        const void *given)
 {
     if (context->is_cuda)
         return ZRT_ERR_NOT_SUPPORTED;
@@ -202,8 +223,8 @@ static zrt_status twice(const zrt_op_context *context, const zrt_view *inputs, c
     return ZRT_OK;
 }
 
-static zrt_status twice_backward(const zrt_op_context *context, const zrt_view *inputs, const zrt_view *output, const zrt_view *grad_output,
-                                 const zrt_view *grad_inputs, const void *given)
+static zrt_status twice_backward(const zrt_op_context *context, const zrt_view *inputs, const zrt_view *output,
+                                 const zrt_view *grad_output, const zrt_view *grad_inputs, const void *given)
 {
     (void)inputs;
     if (((const float *)output->data)[0] != 10.0f || grad_inputs[1].data != NULL)
@@ -235,13 +256,15 @@ void suite_steps(suite *s)
     static const char *const names[] = {"adamw", "sgd", "lion"};
     tap_ok(scale_begin(s, false) && scale_begin(s, true), "scale_begin");
     tap_ok(decisions(s), "step_decide: norm, clipping, skips");
-    tap_ok(scaler(s, 2, false, 5, 1.0) && scaler(s, 1, false, 3, 128.0) && scaler(s, 3, true, 4, 1.0) && scaler(s, 2, false, 2, 256.0),
+    tap_ok(scaler(s, 2, false, 5, 1.0) && scaler(s, 1, false, 3, 128.0) && scaler(s, 3, true, 4, 1.0) &&
+               scaler(s, 2, false, 2, 256.0),
            "step_decide: loss scale");
     for (int rule = ADAMW; rule <= LION; rule++) {
         for (int t = 0; t < 3; t++) {
             bool ok = true;
             for (int variant = 0; variant < 16; variant++)
-                ok = update(s, (enum rule)rule, suite_dtypes[t], variant, 0) && update(s, (enum rule)rule, suite_dtypes[t], variant, 531) &&
+                ok = update(s, (enum rule)rule, suite_dtypes[t], variant, 0) &&
+                     update(s, (enum rule)rule, suite_dtypes[t], variant, 531) &&
                      update(s, (enum rule)rule, suite_dtypes[t], variant, variant == 3 ? 30001 : 7) && ok;
             tap_ok(ok, "%s, gradient in %s", names[rule], zrt_dtype_name(suite_dtypes[t]));
         }

@@ -17,7 +17,8 @@ static void random_ids(suite *s, suite_operand *o, int below)
         o->values[i] = ((int32_t *)o->view.data)[i];
 }
 
-static bool one_embedding(suite *s, zrt_dtype dtype, zrt_dtype table_dtype, int64_t n, int64_t rows, int64_t width, bool option)
+static bool one_embedding(suite *s, zrt_dtype dtype, zrt_dtype table_dtype, int64_t n, int64_t rows, int64_t width,
+                          bool option)
 {
     suite_case c = {0};
     double *expected = calloc((size_t)((n + rows) * width) + 1, sizeof *expected);
@@ -65,7 +66,9 @@ static bool one_rope(suite *s, zrt_dtype dtype, int heads, int kv_heads, int dim
         int64_t token = i / row, head = i % row / dim, d = i % row % dim, half = dim / 2;
         const double *entry = table + (int64_t)c.in[1].values[token] * dim;
         double cosine = entry[d % half], sine = entry[half + d % half] * (inverse ? -1.0 : 1.0);
-        expected[i] = head >= heads + kv_heads ? x[i] : d < half ? x[i] * cosine - x[i + half] * sine : x[i] * cosine + x[i - half] * sine;
+        expected[i] = head >= heads + kv_heads ? x[i]
+                      : d < half               ? x[i] * cosine - x[i + half] * sine
+                                               : x[i] * cosine + x[i - half] * sine;
     }
     ok = suite_near(c.out[0].values, expected, rows * length * row, suite_tolerance(dtype), "rope") && ok;
     free(expected);
@@ -98,7 +101,8 @@ static bool one_cross_entropy(suite *s, zrt_dtype dtype, int64_t n, int64_t widt
     random_ids(s, &c.in[1], (int)width);
     for (int64_t i = 1; i < n; i += 3)
         ((int32_t *)c.in[1].view.data)[i] = (int32_t)(c.in[1].values[i] = -100);
-    double *sums = suite_out(s, &c, 0, ZRT_FLOAT64, 3.0, 1, SUITE_DIMS(2)), want[2] = {option ? sums[0] : 0.0, option ? sums[1] : 0.0};
+    double *sums = suite_out(s, &c, 0, ZRT_FLOAT64, 3.0, 1, SUITE_DIMS(2)),
+           want[2] = {option ? sums[0] : 0.0, option ? sums[1] : 0.0};
     suite_out(s, &c, 1, ZRT_FLOAT32, 1.0, 1, &n);
     c.accumulate = option;
     bool ok = suite_run(s, &c, ZRT__KERNEL_cross_entropy_forward);
@@ -130,7 +134,9 @@ static bool one_cross_entropy(suite *s, zrt_dtype dtype, int64_t n, int64_t widt
     for (int64_t i = 0; i < n; i++)
         one[i] = b.in[3].values[0];
     in[0] = b.in[0].values;
-    ok = suite_gradient(s, &b, losses, in, 0, n * width, one, n, b.out[0].values, NULL, suite_tolerance(dtype), "dlogits") && ok;
+    ok = suite_gradient(s, &b, losses, in, 0, n * width, one, n, b.out[0].values, NULL, suite_tolerance(dtype),
+                        "dlogits") &&
+         ok;
     suite_free(&b);
     suite_free(&c);
     free(expected);
@@ -148,7 +154,8 @@ static bool wrong_label(suite *s)
     ((int32_t *)c.in[1].view.data)[1] = 40;
     suite_out(s, &c, 0, ZRT_FLOAT64, 0.0, 1, SUITE_DIMS(2));
     suite_out(s, &c, 1, ZRT_FLOAT32, 0.0, 1, &n);
-    bool ok = suite_run(s, &c, ZRT__KERNEL_cross_entropy_forward) && !isfinite(c.out[0].values[0]) && c.out[0].values[1] == 3.0;
+    bool ok = suite_run(s, &c, ZRT__KERNEL_cross_entropy_forward) && !isfinite(c.out[0].values[0]) &&
+              c.out[0].values[1] == 3.0;
     ((int32_t *)c.in[1].view.data)[1] = 4;
     ((float *)c.in[0].view.data)[50] = INFINITY;
     ok = suite_run(s, &c, ZRT__KERNEL_cross_entropy_forward) && !isfinite(c.out[0].values[0]) && ok;
@@ -170,7 +177,9 @@ static bool last_position(suite *s, zrt_dtype dtype, int64_t rows, int64_t lengt
     suite_out(s, &c, 0, dtype, 1.0, 3, SUITE_DIMS(rows, length, width));
     ok = suite_run(s, &c, ZRT__KERNEL_last_position_backward) && ok;
     for (int64_t i = 0; i < rows * length * width; i++)
-        ok = c.out[0].values[i] == (i / width % length == length / 2 ? dy[i / width / length * width + i % width] : 0.0) && ok;
+        ok = c.out[0].values[i] ==
+                 (i / width % length == length / 2 ? dy[i / width / length * width + i % width] : 0.0) &&
+             ok;
     suite_free(&c);
     return ok;
 }
@@ -184,14 +193,17 @@ void suite_tables(suite *s)
         for (int option = 0; option < 2; option++) {
             for (int wide = 0; wide < 2; wide++) {
                 zrt_dtype table = wide ? ZRT_FLOAT32 : dtype;
-                ok = one_embedding(s, dtype, table, 0, 3, 4, option) && one_embedding(s, dtype, table, 1, 1, 1, option) && ok;
-                ok = one_embedding(s, dtype, table, 200, 7, 33, option) && one_embedding(s, dtype, table, 150, 40, 600, option) && ok;
+                ok = one_embedding(s, dtype, table, 0, 3, 4, option) &&
+                     one_embedding(s, dtype, table, 1, 1, 1, option) && ok;
+                ok = one_embedding(s, dtype, table, 200, 7, 33, option) &&
+                     one_embedding(s, dtype, table, 150, 40, 600, option) && ok;
             }
         }
         tap_ok(ok, "embedding, %s", name);
         ok = true;
         for (int option = 0; option < 4; option++)
-            ok = one_rope(s, dtype, 2, 1, 8, option & 1, option & 2) && one_rope(s, dtype, 3, 3, 34, option & 1, option & 2) &&
+            ok = one_rope(s, dtype, 2, 1, 8, option & 1, option & 2) &&
+                 one_rope(s, dtype, 3, 3, 34, option & 1, option & 2) &&
                  one_rope(s, dtype, 1, 1, 2, option & 1, option & 2) && ok;
         tap_ok(ok, "rope, %s", name);
         ok = true;
