@@ -78,8 +78,8 @@ typedef struct zrt_loader_options {
     int64_t accumulation_steps; /* micro-steps an optimizer step; 0 is 1 */
     uint64_t seed;
     bool shuffle;
-    bool drop_last;             /* leave out a last step that is not full; otherwise it is short */
-    int64_t n_epochs;           /* 0: without end */
+    bool drop_last;   /* leave out a last step that is not full; otherwise it is short */
+    int64_t n_epochs; /* 0: without end */
 } zrt_loader_options;
 /* Local; all ranks must give the same. The dataset is lent until the loader is destroyed. context may be NULL: one rank.
  * Errors: ZRT_ERR_USAGE (options), ZRT_ERR_INPUT (drop_last and not one full step). */

@@ -78,8 +78,8 @@ typedef enum zrt_comm_kind {
     ZRT_N_COMM_KINDS
 } zrt_comm_kind;
 /* Adds one; `verbose` prints it. Local. */
-ZRT_EXPORT zrt_status zrt_monitor_add_comm(zrt_monitor *monitor, zrt_comm_kind kind, int64_t bytes, int n_ranks, double seconds,
-                                           bool verbose);
+ZRT_EXPORT zrt_status zrt_monitor_add_comm(zrt_monitor *monitor, zrt_comm_kind kind, int64_t bytes, int n_ranks,
+                                           double seconds, bool verbose);
 /* DeepSpeed's table (log_summary): for each kind and size the count, latencies and bandwidths in Gbit/s. Local. */
 ZRT_EXPORT void zrt_monitor_print_comms(zrt_monitor *monitor);
 

@@ -17,7 +17,8 @@ static zrt_status check_options(int n_paths, const zrt_dataset_options *options)
     if (n_paths < 1)
         return zrt__fail(ZRT_ERR_INPUT, "no data file is named; give one or more");
     if (options->length < 1 || options->length >= INT32_MAX)
-        return zrt__fail(ZRT_ERR_USAGE, "a row of %" PRId64 " tokens is not possible; the sequence length must be 1 or more",
+        return zrt__fail(ZRT_ERR_USAGE,
+                         "a row of %" PRId64 " tokens is not possible; the sequence length must be 1 or more",
                          options->length);
     if (options->vocab_size < 0)
         return zrt__fail(ZRT_ERR_USAGE, "a vocabulary of %" PRId64 " tokens is not possible", options->vocab_size);
@@ -25,7 +26,8 @@ static zrt_status check_options(int n_paths, const zrt_dataset_options *options)
         return zrt__fail(ZRT_ERR_USAGE, "a held-out fraction of %g is not possible; it must be 0 or more and below 1",
                          options->held_out_fraction);
     if (options->split == ZRT_SPLIT_EVALUATION && options->held_out_fraction == 0.0)
-        return zrt__fail(ZRT_ERR_USAGE, "nothing is held out for evaluation; give a held-out fraction or a file for evaluation");
+        return zrt__fail(ZRT_ERR_USAGE,
+                         "nothing is held out for evaluation; give a held-out fraction or a file for evaluation");
     return ZRT_OK;
 }
 
@@ -45,7 +47,8 @@ static zrt_status open_files(zrt_dataset *dataset, const zrt__data_path *paths, 
         dataset->is_text = dataset->is_text && file->is_text;
     }
     if (dataset->n_files == 0)
-        return zrt__fail(ZRT_ERR_INPUT, "%s: is empty, and so is every file that matches; give files with text", paths[0].path);
+        return zrt__fail(ZRT_ERR_INPUT, "%s: is empty, and so is every file that matches; give files with text",
+                         paths[0].path);
     return ZRT_OK;
 }
 
@@ -54,16 +57,20 @@ static zrt_status check_shapes(const zrt_dataset *dataset)
     for (size_t i = 0; i < dataset->n_files; i++) {
         const zrt__token_file *file = &dataset->files[i];
         if (file->n_dims != dataset->files[0].n_dims)
-            return zrt__fail(ZRT_ERR_INPUT, "%s has %d dimension%s and %s %d; give files of one kind", dataset->files[0].name,
-                             dataset->files[0].n_dims, dataset->files[0].n_dims == 1 ? "" : "s", file->name, file->n_dims);
+            return zrt__fail(ZRT_ERR_INPUT, "%s has %d dimension%s and %s %d; give files of one kind",
+                             dataset->files[0].name, dataset->files[0].n_dims, dataset->files[0].n_dims == 1 ? "" : "s",
+                             file->name, file->n_dims);
         if (file->n_dims == 2 && file->width > dataset->length + 1)
             return zrt__fail(ZRT_ERR_INPUT,
-                             "%s: its rows have %" PRId64 " tokens, more than a sequence of %" PRId64 " and one to predict; give "
+                             "%s: its rows have %" PRId64 " tokens, more than a sequence of %" PRId64
+                             " and one to predict; give "
                              "a sequence length of %" PRId64 ", or write the tokens as one dimension to have them cut",
                              file->name, file->width, dataset->length, file->width - 1);
         if (file->n_dims == 2 && file->width < 2)
-            return zrt__fail(ZRT_ERR_INPUT, "%s: its rows have one token, after which there is nothing to predict; write rows "
-                             "of two or more", file->name);
+            return zrt__fail(ZRT_ERR_INPUT,
+                             "%s: its rows have one token, after which there is nothing to predict; write rows "
+                             "of two or more",
+                             file->name);
     }
     return ZRT_OK;
 }
@@ -116,7 +123,8 @@ static zrt_status fail_too_short(const zrt_dataset *dataset, const zrt_dataset_o
         return zrt__fail(ZRT_ERR_INPUT, "%s%s: %s no row; give more data%s", dataset->files[0].name, others, part,
                          options->split == ZRT_SPLIT_ALL ? "" : ", another held-out fraction or a file for evaluation");
     return zrt__fail(ZRT_ERR_INPUT,
-                     "%s%s: %s %" PRId64 " tokens, too few for one row of %" PRId64 " and the token after it; give more data or a "
+                     "%s%s: %s %" PRId64 " tokens, too few for one row of %" PRId64
+                     " and the token after it; give more data or a "
                      "shorter sequence length%s",
                      dataset->files[0].name, others, part, dataset->n_tokens, dataset->length,
                      options->split == ZRT_SPLIT_ALL ? "" : ", another held-out fraction or a file for evaluation");
@@ -137,7 +145,8 @@ static zrt_status add_token_fields(zrt_dataset *dataset)
     return ZRT_OK;
 }
 
-static zrt_status fill(zrt_dataset *dataset, const zrt__data_path *paths, size_t n_paths, const zrt_dataset_options *options)
+static zrt_status fill(zrt_dataset *dataset, const zrt__data_path *paths, size_t n_paths,
+                       const zrt_dataset_options *options)
 {
     dataset->is_files = true;
     dataset->length = options->length;
@@ -180,8 +189,8 @@ static zrt_status add_arrays(zrt_dataset *dataset, int n_fields, const char *con
     for (int i = 0; i < n_fields; i++) {
         zrt_view row = fields[i];
         if (row.n_dims < 1 || row.dims[0] != dataset->n_rows || row.data == NULL)
-            return zrt__fail(ZRT_ERR_USAGE, "the array '%s' must have data and %" PRId64 " rows as its first dimension", names[i],
-                             dataset->n_rows);
+            return zrt__fail(ZRT_ERR_USAGE, "the array '%s' must have data and %" PRId64 " rows as its first dimension",
+                             names[i], dataset->n_rows);
         row.n_dims--;
         memmove(row.dims, row.dims + 1, (size_t)row.n_dims * sizeof *row.dims);
         dataset->names[i] = zrt__strdup(names[i]);
@@ -208,7 +217,8 @@ zrt_status zrt_dataset_from_arrays(int64_t n_rows, int n_fields, const char *con
 
     *dataset_out = NULL;
     if (n_rows < 1 || n_fields < 1 || n_fields > ZRT_BATCH_MAX_FIELDS)
-        return zrt__fail(ZRT_ERR_USAGE, "a dataset has one row or more and 1 to %d fields, not %" PRId64 " rows and %d fields",
+        return zrt__fail(ZRT_ERR_USAGE,
+                         "a dataset has one row or more and 1 to %d fields, not %" PRId64 " rows and %d fields",
                          ZRT_BATCH_MAX_FIELDS, n_rows, n_fields);
     dataset = zrt__calloc(1, sizeof *dataset);
     if (dataset == NULL)

@@ -18,7 +18,7 @@ struct zrt_dataset {
     int64_t n_rows, length, label_positions;
     int n_fields;
     char *names[ZRT_BATCH_MAX_FIELDS];
-    zrt_view fields[ZRT_BATCH_MAX_FIELDS]; /* of one row: dims without the rows; `data` is the arrays' for those in memory */
+    zrt_view fields[ZRT_BATCH_MAX_FIELDS]; /* of one row: dims without the rows; `data` is of the arrays in memory */
     size_t row_bytes[ZRT_BATCH_MAX_FIELDS];
     /* Only of files: */
     bool is_files, is_text;

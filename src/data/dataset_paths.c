@@ -60,8 +60,8 @@ static zrt_status expand_one(path_list *list, const char *path, const char *obje
         if (stat(found.gl_pathv[i], &info) != 0 || !S_ISDIR(info.st_mode))
             status = append(list, found.gl_pathv[i], object, true);
         if (status == ZRT_OK && i + 1 == found.gl_pathc && list->n == n_kept)
-            status = zrt__fail(ZRT_ERR_INPUT, "%s: only folders match; name the files in them, for example '%s/*.txt'", path,
-                               path);
+            status = zrt__fail(ZRT_ERR_INPUT, "%s: only folders match; name the files in them, for example '%s/*.txt'",
+                               path, path);
     }
     globfree(&found);
     return status;

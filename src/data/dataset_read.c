@@ -14,21 +14,25 @@ static zrt_status fail_token(const zrt_dataset *dataset, const zrt__token_file *
     char where[96], limit[64] = "2^31";
 
     if (file->n_dims == 2)
-        snprintf(where, sizeof where, "row %" PRId64 ", column %" PRId64, position / file->width, position % file->width);
+        snprintf(where, sizeof where, "row %" PRId64 ", column %" PRId64, position / file->width,
+                 position % file->width);
     else
         snprintf(where, sizeof where, "position %" PRId64, position);
     if (dataset->vocab_size > 0)
         snprintf(limit, sizeof limit, "the vocabulary of %" PRId64, dataset->vocab_size);
     if (token < 0)
-        return zrt__fail(ZRT_ERR_INPUT, "%s: token %" PRId64 " at %s is negative; tokens are 0 or more", file->name, token, where);
+        return zrt__fail(ZRT_ERR_INPUT, "%s: token %" PRId64 " at %s is negative; tokens are 0 or more", file->name,
+                         token, where);
     return zrt__fail(ZRT_ERR_INPUT,
-                     "%s: token %" PRId64 " at %s is not below %s; use data that was made with the model's tokenizer, or a model "
+                     "%s: token %" PRId64
+                     " at %s is not below %s; use data that was made with the model's tokenizer, or a model "
                      "with a larger vocabulary",
                      file->name, token, where, limit);
 }
 
 /* Reads from one file and checks every token: one that is too large would index beyond the embedding. */
-static zrt_status read_checked(const zrt_dataset *dataset, const zrt__token_file *file, int64_t first, int64_t n, int32_t *tokens)
+static zrt_status read_checked(const zrt_dataset *dataset, const zrt__token_file *file, int64_t first, int64_t n,
+                               int32_t *tokens)
 {
     int64_t wide[CHUNK_TOKENS];
     uint64_t limit = dataset->vocab_size > 0 ? (uint64_t)dataset->vocab_size : (uint64_t)INT32_MAX + 1;

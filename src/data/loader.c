@@ -120,7 +120,8 @@ static zrt_status allocate_slots(zrt_loader *loader, int64_t rows)
             zrt_view *view = &slot->batch.fields[i];
 
             if (dataset->fields[i].n_dims + 1 > ZRT_MAX_DIMS)
-                return zrt__fail(ZRT_ERR_USAGE, "the array '%s' has more than %d dimensions", dataset->names[i], ZRT_MAX_DIMS);
+                return zrt__fail(ZRT_ERR_USAGE, "the array '%s' has more than %d dimensions", dataset->names[i],
+                                 ZRT_MAX_DIMS);
             *view = dataset->fields[i];
             view->n_dims++;
             memmove(view->dims + 1, view->dims, (size_t)dataset->fields[i].n_dims * sizeof *view->dims);
@@ -195,8 +196,8 @@ zrt_status zrt__loader_create(int rank, int n_ranks, const zrt_dataset *dataset,
 zrt_status zrt_loader_create(const zrt_context *context, const zrt_dataset *dataset, const zrt_loader_options *options,
                              zrt_loader **loader_out)
 {
-    return zrt__loader_create(context != NULL ? zrt_rank(context) : 0, context != NULL ? zrt_size(context) : 1, dataset, options,
-                              loader_out);
+    return zrt__loader_create(context != NULL ? zrt_rank(context) : 0, context != NULL ? zrt_size(context) : 1, dataset,
+                              options, loader_out);
 }
 
 void zrt_loader_destroy(zrt_loader **loader)

@@ -27,9 +27,9 @@ struct zrt__ngram {
     size_t n_nodes, capacity;
     int32_t *table; /* open addressing, of indices of nodes + 1; 0: free */
     size_t table_size;
-    uint64_t history;          /* the last tokens */
-    int n_history;             /* of them, at most order */
-    int64_t last[MAX_ORDER];   /* nodes of the last k tokens, k < order */
+    uint64_t history;        /* the last tokens */
+    int n_history;           /* of them, at most order */
+    int64_t last[MAX_ORDER]; /* nodes of the last k tokens, k < order */
 };
 
 static uint64_t key_of(const zrt__ngram *ngram, int n)
@@ -95,8 +95,9 @@ zrt_status zrt__ngram_create(int order, int64_t vocab_size, zrt__ngram **ngram_o
         bits++;
     if (order < 1 || order > MAX_ORDER || bits * order > 63)
         return zrt__fail(ZRT_ERR_NOT_SUPPORTED,
-                         "n-grams of %d tokens of a vocabulary of %" PRId64 " cannot be counted; give an order of 1 to %d", order,
-                         vocab_size, 63 / bits < MAX_ORDER ? 63 / bits : MAX_ORDER);
+                         "n-grams of %d tokens of a vocabulary of %" PRId64
+                         " cannot be counted; give an order of 1 to %d",
+                         order, vocab_size, 63 / bits < MAX_ORDER ? 63 / bits : MAX_ORDER);
     ngram = zrt__calloc(1, sizeof *ngram);
     if (ngram == NULL)
         return ZRT_ERR_MEMORY;

@@ -10,7 +10,8 @@
 enum { CHUNK_TOKENS = 65536 };
 
 /* Tokens of one sample, or the next part of the stream, in `tokens` of `capacity`. */
-static zrt_status read_part(const zrt_dataset *dataset, int64_t at, int64_t end, int64_t capacity, int32_t *tokens, int64_t *n_out)
+static zrt_status read_part(const zrt_dataset *dataset, int64_t at, int64_t end, int64_t capacity, int32_t *tokens,
+                            int64_t *n_out)
 {
     if (dataset->in_rows)
         return zrt__dataset_read_tokens_of_row(dataset, at, tokens, n_out);
@@ -32,8 +33,8 @@ static zrt_status count_all(zrt__ngram *ngram, const zrt_dataset *dataset, int32
     return ZRT_OK;
 }
 
-static zrt_status score_all(zrt__ngram *ngram, const zrt_dataset *dataset, int32_t *tokens, int64_t capacity, double *nats_out,
-                            int64_t *count_out)
+static zrt_status score_all(zrt__ngram *ngram, const zrt_dataset *dataset, int32_t *tokens, int64_t capacity,
+                            double *nats_out, int64_t *count_out)
 {
     /* Labels of a stream are its tokens 1 to n_rows * length. */
     int64_t end = dataset->in_rows ? dataset->n_rows : dataset->n_rows * dataset->length + 1, n, count = 0;
@@ -55,15 +56,16 @@ static zrt_status score_all(zrt__ngram *ngram, const zrt_dataset *dataset, int32
 }
 
 /* 256 for text; what the options said; otherwise one more than the largest token that is there. */
-static zrt_status vocabulary_of(const zrt_dataset *train, const zrt_dataset *evaluation, int32_t *tokens, int64_t capacity,
-                                int64_t *vocab_size_out)
+static zrt_status vocabulary_of(const zrt_dataset *train, const zrt_dataset *evaluation, int32_t *tokens,
+                                int64_t capacity, int64_t *vocab_size_out)
 {
     const zrt_dataset *both[2] = {train, evaluation};
     int64_t vocab_size = train->vocab_size > evaluation->vocab_size ? train->vocab_size : evaluation->vocab_size;
 
     if (train->is_text && evaluation->is_text)
         vocab_size = 256;
-    for (int d = 0; d < 2 && (train->vocab_size == 0 || evaluation->vocab_size == 0) && !(train->is_text && evaluation->is_text);
+    for (int d = 0;
+         d < 2 && (train->vocab_size == 0 || evaluation->vocab_size == 0) && !(train->is_text && evaluation->is_text);
          d++) {
         int64_t end = both[d]->in_rows ? both[d]->n_rows : both[d]->n_tokens, n;
         for (int64_t at = 0; at < end; at += both[d]->in_rows ? 1 : n) {

@@ -17,17 +17,19 @@ zrt_status zrt__sampler_start(zrt__sampler *sampler)
     int64_t rows;
 
     if (sampler->micro_rows < 1 || sampler->accumulation < 1 || sampler->n_epochs < 0)
-        return zrt__fail(ZRT_ERR_USAGE,
-                         "a loader needs 1 row or more a micro-step, 1 micro-step or more a step and no negative number of epochs, "
-                         "not %" PRId64 ", %" PRId64 " and %" PRId64,
-                         sampler->micro_rows, sampler->accumulation, sampler->n_epochs);
+        return zrt__fail(
+            ZRT_ERR_USAGE,
+            "a loader needs 1 row or more a micro-step, 1 micro-step or more a step and no negative number of epochs, "
+            "not %" PRId64 ", %" PRId64 " and %" PRId64,
+            sampler->micro_rows, sampler->accumulation, sampler->n_epochs);
     if (__builtin_mul_overflow(sampler->micro_rows, (int64_t)sampler->n_ranks, &rows) ||
         __builtin_mul_overflow(rows, sampler->accumulation, &rows))
-        return zrt__fail(ZRT_ERR_USAGE, "a batch of %" PRId64 " x %d ranks x %" PRId64 " rows is too large", sampler->micro_rows,
-                         sampler->n_ranks, sampler->accumulation);
+        return zrt__fail(ZRT_ERR_USAGE, "a batch of %" PRId64 " x %d ranks x %" PRId64 " rows is too large",
+                         sampler->micro_rows, sampler->n_ranks, sampler->accumulation);
     if (sampler->drop_last && sampler->n_rows < rows)
         return zrt__fail(ZRT_ERR_INPUT,
-                         "the data has %" PRId64 " rows, fewer than one batch of %" PRId64 ", and a last batch that is not full is "
+                         "the data has %" PRId64 " rows, fewer than one batch of %" PRId64
+                         ", and a last batch that is not full is "
                          "to be dropped; give more data, a smaller batch, or keep the last batch",
                          sampler->n_rows, rows);
     zrt__sampler_seek(sampler, 0);
@@ -79,8 +81,8 @@ int64_t zrt__sampler_row(const zrt__sampler *sampler, int64_t at)
 
     if (!sampler->shuffle)
         return (int64_t)within;
-    return (int64_t)zrt__permute(zrt__hash_mix(zrt__hash_bytes(sampler->seed, "shuffle", 7), epoch), (uint64_t)sampler->n_rows,
-                                 within);
+    return (int64_t)zrt__permute(zrt__hash_mix(zrt__hash_bytes(sampler->seed, "shuffle", 7), epoch),
+                                 (uint64_t)sampler->n_rows, within);
 }
 
 int64_t zrt__sampler_micro_steps_per_epoch(const zrt__sampler *sampler)

@@ -25,12 +25,14 @@ zrt_status zrt__token_format_bin(int fd, zrt__token_file *file)
         file->element_bytes = 4;
     else if (header[0] == MAGIC_GPT2 || header[0] == MAGIC_LLAMA3)
         return zrt__fail(ZRT_ERR_INPUT,
-                         "%s: version %" PRId32 " of llm.c's token files is not known (known: magic %d version %d, magic %d "
+                         "%s: version %" PRId32
+                         " of llm.c's token files is not known (known: magic %d version %d, magic %d "
                          "version %d); write it again with llm.c's scripts",
                          file->path, header[1], MAGIC_GPT2, VERSION_GPT2, MAGIC_LLAMA3, VERSION_LLAMA3);
     else
         return zrt__fail(ZRT_ERR_INPUT,
-                         "%s: is no token file of llm.c (magic %" PRId32 " instead of %d); tokens without a header become a "
+                         "%s: is no token file of llm.c (magic %" PRId32
+                         " instead of %d); tokens without a header become a "
                          ".npy by numpy.save('tokens.npy', numpy.fromfile('%s', dtype='uint16')); text files need "
                          "another extension than .bin",
                          file->path, header[0], MAGIC_GPT2, file->path);
@@ -39,8 +41,8 @@ zrt_status zrt__token_format_bin(int fd, zrt__token_file *file)
     expected = (int64_t)sizeof header + count * file->element_bytes;
     if (file->file_bytes < expected)
         return zrt__fail(ZRT_ERR_INPUT,
-                         "%s: is truncated: its header says %" PRId64 " tokens, which take %" PRId64 " bytes, and it has %" PRId64
-                         "; write or download it again",
+                         "%s: is truncated: its header says %" PRId64 " tokens, which take %" PRId64
+                         " bytes, and it has %" PRId64 "; write or download it again",
                          file->path, count, expected, (int64_t)file->file_bytes);
     if (file->file_bytes > expected)
         return zrt__fail(ZRT_ERR_INPUT,

@@ -67,8 +67,9 @@ bool zrt__token_file_is_empty_text(const char *path)
     size_t length = strlen(path);
     struct stat info;
 
-    return stat(path, &info) == 0 && S_ISREG(info.st_mode) && info.st_size == 0 && !zrt__token_file_is_hdf5(path, length) &&
-           !ends_with(path, length, ".npy") && !ends_with(path, length, ".bin");
+    return stat(path, &info) == 0 && S_ISREG(info.st_mode) && info.st_size == 0 &&
+           !zrt__token_file_is_hdf5(path, length) && !ends_with(path, length, ".npy") &&
+           !ends_with(path, length, ".bin");
 }
 
 /* The status of a file that could not be opened: a name that is not there is a mistake in the input. */
@@ -90,8 +91,8 @@ static zrt_status open_regular(const char *path, int *fd_out, struct stat *stat_
     if (fstat(fd, stat_out) != 0)
         status = zrt__fail(ZRT_ERR_IO, "%s: cannot be read: %s", path, strerror(errno));
     else if (S_ISDIR(stat_out->st_mode))
-        status = zrt__fail(ZRT_ERR_INPUT, "%s: is a directory; name the files in it, for example '%s%s*.txt'", path, path,
-                           path[strlen(path) - 1] == '/' ? "" : "/");
+        status = zrt__fail(ZRT_ERR_INPUT, "%s: is a directory; name the files in it, for example '%s%s*.txt'", path,
+                           path, path[strlen(path) - 1] == '/' ? "" : "/");
     else if (!S_ISREG(stat_out->st_mode))
         status = zrt__fail(ZRT_ERR_INPUT, "%s: is not a regular file; write its content to a file first", path);
     if (status != ZRT_OK) {

@@ -16,7 +16,7 @@ typedef struct zrt__token_file {
     char *name; /* as messages call it: the path, and for HDF5 ":/dataset" */
     char *path;
     bool is_text;
-    int n_dims;    /* 1: a stream of tokens; 2: rows, each a sample of its own */
+    int n_dims;     /* 1: a stream of tokens; 2: rows, each a sample of its own */
     int64_t n_rows; /* of a file of two dimensions */
     int64_t width;
     int64_t n_tokens;
@@ -24,7 +24,7 @@ typedef struct zrt__token_file {
     int64_t data_offset;
     int element_bytes;
     bool is_signed;
-    off_t file_bytes;             /* size and time when it was opened: a file that changes under a run is an error */
+    off_t file_bytes; /* size and time when it was opened: a file that changes under a run is an error */
     struct timespec file_modified;
     zrt__hdf5_tokens *hdf5;
 } zrt__token_file;

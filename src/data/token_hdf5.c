@@ -113,8 +113,8 @@ static zrt_status choose_dataset(hid_t file, const char *path, char **object_out
     else if (visited < 0)
         status = fail_hdf5(ZRT_ERR_INPUT, path, "its content cannot be listed, so it is damaged");
     else if (found.n_found == 0)
-        status = zrt__fail(ZRT_ERR_INPUT, "%s: has no dataset of integers with one or two dimensions; write the tokens as one",
-                           path);
+        status = zrt__fail(ZRT_ERR_INPUT,
+                           "%s: has no dataset of integers with one or two dimensions; write the tokens as one", path);
     if (status != ZRT_OK) {
         free(found.first);
         free(found.named);
@@ -163,8 +163,8 @@ static zrt_status fill(zrt__hdf5_tokens *hdf5, zrt__token_file *file)
     if (n_dims < 0)
         return zrt__fail(ZRT_ERR_INPUT, "%s: tokens must be integers; write the dataset again as integers", file->name);
     if (n_dims != 1 && n_dims != 2)
-        return zrt__fail(ZRT_ERR_INPUT, "%s: has %d dimensions; tokens come as a stream of one or as rows of two", file->name,
-                         n_dims);
+        return zrt__fail(ZRT_ERR_INPUT, "%s: has %d dimensions; tokens come as a stream of one or as rows of two",
+                         file->name, n_dims);
     hdf5->space = H5Dget_space(hdf5->dataset);
     if (hdf5->space < 0 || H5Sget_simple_extent_dims(hdf5->space, dims, NULL) < 0)
         return fail_hdf5(ZRT_ERR_INPUT, file->name, "its shape cannot be read");
@@ -204,7 +204,8 @@ static zrt_status open_dataset(const char *object, zrt__hdf5_tokens *hdf5, zrt__
     if (access >= 0)
         H5Pclose(access);
     if (hdf5->dataset < 0)
-        status = zrt__fail(ZRT_ERR_INPUT, "%s: the file has no such dataset; `h5ls -r %s` lists what it has", name, file->path);
+        status = zrt__fail(ZRT_ERR_INPUT, "%s: the file has no such dataset; `h5ls -r %s` lists what it has", name,
+                           file->path);
     free(chosen);
     return status != ZRT_OK ? status : fill(hdf5, file);
 }

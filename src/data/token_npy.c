@@ -144,9 +144,11 @@ static zrt_status read_header(int fd, const zrt__token_file *file, char **text_o
     if (!zrt__read_exactly(fd, start, sizeof start, 0, &io_error) && io_error)
         return zrt__fail(ZRT_ERR_IO, "%s: cannot be read: %s", file->path, strerror(errno));
     if (memcmp(start, "\x93NUMPY", MAGIC_BYTES) != 0)
-        return zrt__fail(ZRT_ERR_INPUT, "%s: is no NumPy file (its first bytes are wrong); write it with numpy.save", file->path);
+        return zrt__fail(ZRT_ERR_INPUT, "%s: is no NumPy file (its first bytes are wrong); write it with numpy.save",
+                         file->path);
     if (start[MAGIC_BYTES] < 1 || start[MAGIC_BYTES] > 3)
-        return zrt__fail(ZRT_ERR_INPUT, "%s: version %d of the NumPy format is not known (1 to 3 are); write it with numpy.save",
+        return zrt__fail(ZRT_ERR_INPUT,
+                         "%s: version %d of the NumPy format is not known (1 to 3 are); write it with numpy.save",
                          file->path, start[MAGIC_BYTES]);
     if (start[MAGIC_BYTES] == 1) {
         length = (uint32_t)start[8] | (uint32_t)start[9] << 8;
@@ -156,8 +158,9 @@ static zrt_status read_header(int fd, const zrt__token_file *file, char **text_o
         before = 12;
     }
     if (length > MAX_HEADER_BYTES)
-        return zrt__fail(ZRT_ERR_INPUT, "%s: its NumPy header claims %" PRIu32 " bytes, so it is damaged; write it again",
-                         file->path, length);
+        return zrt__fail(ZRT_ERR_INPUT,
+                         "%s: its NumPy header claims %" PRIu32 " bytes, so it is damaged; write it again", file->path,
+                         length);
     text = zrt__calloc(1, (size_t)length + 1);
     if (text == NULL)
         return ZRT_ERR_MEMORY;
@@ -183,11 +186,13 @@ static zrt_status check_dtype(const npy_header *header, zrt__token_file *file)
         if (descr[0] == '<' || file->element_bytes == 1)
             return ZRT_OK;
         return zrt__fail(ZRT_ERR_INPUT,
-                         "%s: its integers are big-endian ('%s'); write it again with array.astype('<%c%c')", file->path,
-                         descr, descr[1], descr[2]);
+                         "%s: its integers are big-endian ('%s'); write it again with array.astype('<%c%c')",
+                         file->path, descr, descr[1], descr[2]);
     }
-    return zrt__fail(ZRT_ERR_INPUT, "%s: tokens must be integers, its elements are '%s'; write it again with "
-                     "array.astype('<i4')", file->path, descr);
+    return zrt__fail(ZRT_ERR_INPUT,
+                     "%s: tokens must be integers, its elements are '%s'; write it again with "
+                     "array.astype('<i4')",
+                     file->path, descr);
 }
 
 static zrt_status check_shape(const npy_header *header, zrt__token_file *file)
@@ -195,23 +200,25 @@ static zrt_status check_shape(const npy_header *header, zrt__token_file *file)
     int64_t count, bytes, expected;
 
     if (header->n_dims != 1 && header->n_dims != 2)
-        return zrt__fail(ZRT_ERR_INPUT, "%s: has %s dimensions; tokens come as a stream of one or as rows of two", file->path,
-                         header->n_dims == 0 ? "no" : "more than two");
+        return zrt__fail(ZRT_ERR_INPUT, "%s: has %s dimensions; tokens come as a stream of one or as rows of two",
+                         file->path, header->n_dims == 0 ? "no" : "more than two");
     count = header->shape[0];
     if ((header->n_dims == 2 && __builtin_mul_overflow(count, header->shape[1], &count)) ||
         __builtin_mul_overflow(count, (int64_t)file->element_bytes, &bytes) ||
         __builtin_add_overflow(bytes, file->data_offset, &expected))
-        return zrt__fail(ZRT_ERR_INPUT, "%s: its shape is larger than any file, so it is damaged; write it again", file->path);
-    if (header->fortran_order && header->n_dims == 2 && header->shape[0] > 1 && header->shape[1] > 1)
-        return zrt__fail(ZRT_ERR_INPUT,
-                         "%s: its columns lie end to end (Fortran order); write it again with numpy.ascontiguousarray(array)",
+        return zrt__fail(ZRT_ERR_INPUT, "%s: its shape is larger than any file, so it is damaged; write it again",
                          file->path);
+    if (header->fortran_order && header->n_dims == 2 && header->shape[0] > 1 && header->shape[1] > 1)
+        return zrt__fail(
+            ZRT_ERR_INPUT,
+            "%s: its columns lie end to end (Fortran order); write it again with numpy.ascontiguousarray(array)",
+            file->path);
     if (count == 0)
         return zrt__fail(ZRT_ERR_INPUT, "%s: holds no tokens; leave it out", file->path);
     if (file->file_bytes != expected)
         return zrt__fail(ZRT_ERR_INPUT,
-                         "%s: %s: its shape needs %" PRId64 " bytes and it has %" PRId64 "; write or copy it again", file->path,
-                         file->file_bytes < expected ? "is truncated" : "has more than one array", expected,
+                         "%s: %s: its shape needs %" PRId64 " bytes and it has %" PRId64 "; write or copy it again",
+                         file->path, file->file_bytes < expected ? "is truncated" : "has more than one array", expected,
                          (int64_t)file->file_bytes);
     file->n_dims = header->n_dims;
     file->n_tokens = count;
@@ -228,8 +235,10 @@ zrt_status zrt__token_format_npy(int fd, zrt__token_file *file)
 
     ZRT_TRY(read_header(fd, file, &text, &file->data_offset));
     if (!parse_header(text, &header))
-        status = zrt__fail(ZRT_ERR_INPUT, "%s: its NumPy header cannot be understood, so it is damaged; write it again with "
-                           "numpy.save", file->path);
+        status = zrt__fail(ZRT_ERR_INPUT,
+                           "%s: its NumPy header cannot be understood, so it is damaged; write it again with "
+                           "numpy.save",
+                           file->path);
     else
         status = check_dtype(&header, file);
     free(text);

@@ -31,7 +31,8 @@ static zrt_status cut_unfinished_line(zrt__append_file *file)
         if (got < 0 && errno == EINTR)
             continue;
         if (got != (ssize_t)n)
-            return zrt__fail(ZRT_ERR_IO, "%s: cannot be read: %s", file->path, got < 0 ? strerror(errno) : "it became shorter");
+            return zrt__fail(ZRT_ERR_IO, "%s: cannot be read: %s", file->path,
+                             got < 0 ? strerror(errno) : "it became shorter");
         for (; n > 0; n--, end--) {
             if (block[n - 1] == '\n')
                 goto found;

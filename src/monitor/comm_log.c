@@ -8,10 +8,12 @@
 #include "monitor/monitor.h"
 
 /* DeepSpeed's names of them. */
-static const char *const kind_names[ZRT_N_COMM_KINDS] = {"all_gather_into_tensor", "reduce_scatter_tensor", "all_reduce", "broadcast"};
+static const char *const kind_names[ZRT_N_COMM_KINDS] = {"all_gather_into_tensor", "reduce_scatter_tensor",
+                                                         "all_reduce", "broadcast"};
 
 /* deepspeed/utils/comms_logging.py, calc_bw_log. */
-void zrt__comm_rates(zrt_comm_kind kind, int64_t bytes, int n_ranks, double seconds, double *tput_out, double *busbw_out)
+void zrt__comm_rates(zrt_comm_kind kind, int64_t bytes, int n_ranks, double seconds, double *tput_out,
+                     double *busbw_out)
 {
     double gigabits = (double)bytes * 8e-9, n = n_ranks, tput = 0.0, busbw = 0.0;
 
@@ -50,7 +52,8 @@ static void size_text(int64_t bytes, char *text, size_t capacity)
     snprintf(text, capacity, "%s %s", number, units[unit]);
 }
 
-zrt_status zrt__comm_log_add(zrt__comm_log *log, zrt_comm_kind kind, int64_t bytes, int n_ranks, double seconds, FILE *verbose)
+zrt_status zrt__comm_log_add(zrt__comm_log *log, zrt_comm_kind kind, int64_t bytes, int n_ranks, double seconds,
+                             FILE *verbose)
 {
     zrt__comm_entry *entry = NULL;
     double tput, busbw;
@@ -73,7 +76,8 @@ zrt_status zrt__comm_log_add(zrt__comm_log *log, zrt_comm_kind kind, int64_t byt
         char size[48];
 
         size_text(bytes, size, sizeof size);
-        fprintf(verbose, "[Rank 0] comm op: %s | time (ms): %.2f | msg size: %s | algbw (Gbps): %.2f | busbw (Gbps): %.2f\n",
+        fprintf(verbose,
+                "[Rank 0] comm op: %s | time (ms): %.2f | msg size: %s | algbw (Gbps): %.2f | busbw (Gbps): %.2f\n",
                 kind_names[kind], seconds * 1e3, size, tput, busbw);
     }
     return ZRT_OK;
@@ -102,8 +106,8 @@ void zrt__comm_log_print(zrt__comm_log *log, FILE *stream)
         if (i == 0 || log->entries[i - 1].kind != entry->kind)
             fprintf(stream, "%s\n", kind_names[entry->kind]);
         size_text(entry->bytes, size, sizeof size);
-        fprintf(stream, "%-20s%-20s%-20" PRId64 "%-20.2f%-20.2f%-20.2f%-20.2f\n", " ", size, entry->count, entry->seconds * 1e3,
-                entry->seconds * 1e3 / count, entry->tput / count, entry->busbw / count);
+        fprintf(stream, "%-20s%-20s%-20" PRId64 "%-20.2f%-20.2f%-20.2f%-20.2f\n", " ", size, entry->count,
+                entry->seconds * 1e3, entry->seconds * 1e3 / count, entry->tput / count, entry->busbw / count);
     }
     fflush(stream);
 }

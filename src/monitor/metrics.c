@@ -10,7 +10,8 @@
 /* The longest line: 11 keys of at most 17 characters with numbers of at most 24 each. */
 static size_t add_integer(char *line, size_t at, const char *key, int64_t value)
 {
-    return at + (size_t)snprintf(line + at, ZRT__METRICS_LINE_BYTES - at, "%s\"%s\": %" PRId64, at == 1 ? "" : ", ", key, value);
+    return at + (size_t)snprintf(line + at, ZRT__METRICS_LINE_BYTES - at, "%s\"%s\": %" PRId64, at == 1 ? "" : ", ",
+                                 key, value);
 }
 
 static size_t add_real(char *line, size_t at, const char *key, double value)

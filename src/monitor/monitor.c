@@ -201,8 +201,8 @@ static void print_list(FILE *stream, int n, int n_each, const double *values)
     }
 }
 
-void zrt_monitor_print_step(zrt_monitor *monitor, int64_t step, int64_t skipped, int n_groups, const double *learning_rates,
-                            int n_momenta, const double *momenta)
+void zrt_monitor_print_step(zrt_monitor *monitor, int64_t step, int64_t skipped, int n_groups,
+                            const double *learning_rates, int n_momenta, const double *momenta)
 {
     if (!monitor->active || monitor->stream == NULL)
         return;
@@ -257,7 +257,8 @@ zrt_status zrt_monitor_print_times(zrt_monitor *monitor, int64_t samples)
     return monitor->active ? write_points(monitor, points, ZRT_N_TIMERS) : ZRT_OK;
 }
 
-zrt_status zrt_monitor_add_comm(zrt_monitor *monitor, zrt_comm_kind kind, int64_t bytes, int n_ranks, double seconds, bool verbose)
+zrt_status zrt_monitor_add_comm(zrt_monitor *monitor, zrt_comm_kind kind, int64_t bytes, int n_ranks, double seconds,
+                                bool verbose)
 {
     if (!monitor->active)
         return ZRT_OK;

@@ -54,8 +54,10 @@ typedef struct zrt__comm_log {
     size_t n, capacity;
 } zrt__comm_log;
 /* The rates of one collective in Gbit/s, as DeepSpeed counts them. */
-void zrt__comm_rates(zrt_comm_kind kind, int64_t bytes, int n_ranks, double seconds, double *tput_out, double *busbw_out);
-zrt_status zrt__comm_log_add(zrt__comm_log *log, zrt_comm_kind kind, int64_t bytes, int n_ranks, double seconds, FILE *verbose);
+void zrt__comm_rates(zrt_comm_kind kind, int64_t bytes, int n_ranks, double seconds, double *tput_out,
+                     double *busbw_out);
+zrt_status zrt__comm_log_add(zrt__comm_log *log, zrt_comm_kind kind, int64_t bytes, int n_ranks, double seconds,
+                             FILE *verbose);
 void zrt__comm_log_print(zrt__comm_log *log, FILE *stream);
 
 #endif

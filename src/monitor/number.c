@@ -14,7 +14,7 @@ void zrt__number_text(double value, char text[ZRT__NUMBER_BYTES])
     char *out = text;
 
     if (!isfinite(value)) {
-        strcpy(text, isnan(value) ? "nan" : value > 0 ? "inf" : "-inf");
+        snprintf(text, ZRT__NUMBER_BYTES, "%s", isnan(value) ? "nan" : value > 0 ? "inf" : "-inf");
         return;
     }
     do
@@ -36,7 +36,7 @@ void zrt__number_text(double value, char text[ZRT__NUMBER_BYTES])
             *out++ = '.';
         for (int i = 1; i < n_digits; i++)
             *out++ = digits[i];
-        sprintf(out, "e%c%02d", exponent < 0 ? '-' : '+', abs(exponent));
+        snprintf(out, ZRT__NUMBER_BYTES - (size_t)(out - text), "e%c%02d", exponent < 0 ? '-' : '+', abs(exponent));
         return;
     }
     if (exponent < 0) {

@@ -11,7 +11,8 @@ static void duration_text(double seconds, char text[32])
     int64_t s = (int64_t)(seconds + 0.5);
 
     if (s >= 86400)
-        snprintf(text, 32, "%" PRId64 " d %02d:%02d:%02d", s / 86400, (int)(s / 3600 % 24), (int)(s / 60 % 60), (int)(s % 60));
+        snprintf(text, 32, "%" PRId64 " d %02d:%02d:%02d", s / 86400, (int)(s / 3600 % 24), (int)(s / 60 % 60),
+                 (int)(s % 60));
     else if (s >= 3600)
         snprintf(text, 32, "%d:%02d:%02d", (int)(s / 3600), (int)(s / 60 % 60), (int)(s % 60));
     else
@@ -47,8 +48,8 @@ void zrt__progress_text(const zrt_metrics_row *row, int64_t n_steps, double seco
     char steps[64], memory[32], left[48] = "", evaluation[48] = "", skipped[48] = "";
 
     if (n_steps > 0)
-        snprintf(steps, sizeof steps, compact ? "%*" PRId64 "/%" PRId64 : "step %*" PRId64 " of %" PRId64, digits_of(n_steps),
-                 row->step, n_steps);
+        snprintf(steps, sizeof steps, compact ? "%*" PRId64 "/%" PRId64 : "step %*" PRId64 " of %" PRId64,
+                 digits_of(n_steps), row->step, n_steps);
     else
         snprintf(steps, sizeof steps, "step %" PRId64, row->step);
     bytes_text(row->memory_bytes, memory);
@@ -63,9 +64,10 @@ void zrt__progress_text(const zrt_metrics_row *row, int64_t n_steps, double seco
         snprintf(left, sizeof left, compact ? " %s left" : "  time left %s", duration);
     }
     if (compact)
-        snprintf(text, ZRT__PROGRESS_BYTES, "%s loss %.4f%s lr %.1e norm %.3g%s %.0f tok/s %s%s", steps, row->loss, evaluation,
-                 row->learning_rate, row->grad_norm, skipped, row->tokens_per_second, memory, left);
+        snprintf(text, ZRT__PROGRESS_BYTES, "%s loss %.4f%s lr %.1e norm %.3g%s %.0f tok/s %s%s", steps, row->loss,
+                 evaluation, row->learning_rate, row->grad_norm, skipped, row->tokens_per_second, memory, left);
     else
-        snprintf(text, ZRT__PROGRESS_BYTES, "%s  loss %.4f%s  lr %.2e  grad norm %.3g%s  %.0f tokens/s  memory %s%s", steps,
-                 row->loss, evaluation, row->learning_rate, row->grad_norm, skipped, row->tokens_per_second, memory, left);
+        snprintf(text, ZRT__PROGRESS_BYTES, "%s  loss %.4f%s  lr %.2e  grad norm %.3g%s  %.0f tokens/s  memory %s%s",
+                 steps, row->loss, evaluation, row->learning_rate, row->grad_norm, skipped, row->tokens_per_second,
+                 memory, left);
 }

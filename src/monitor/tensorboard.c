@@ -117,8 +117,9 @@ zrt_status zrt__tensorboard_create(const char *folder, zrt__tensorboard **tensor
     gettimeofday(&now, NULL);
     gethostname(host, sizeof host - 1);
     /* TensorBoard finds files by "tfevents" and reads them in the order of their names. */
-    if (status == ZRT_OK && (path = zrt__format("%s/events.out.tfevents.%010lld.%s.%ld.%06ld", folder, (long long)now.tv_sec, host,
-                                                (long)getpid(), (long)now.tv_usec)) == NULL)
+    if (status == ZRT_OK &&
+        (path = zrt__format("%s/events.out.tfevents.%010lld.%s.%ld.%06ld", folder, (long long)now.tv_sec, host,
+                            (long)getpid(), (long)now.tv_usec)) == NULL)
         status = ZRT_ERR_MEMORY;
     if (status == ZRT_OK)
         status = zrt__append_file_open(path, false, &tensorboard->file);
