@@ -5,6 +5,7 @@
 #include <zerort/config.h>
 #include <zerort/data.h>
 #include <zerort/engine.h>
+#include <zerort/log.h>
 #include <zerort/model.h>
 #include <zerort/models.h>
 #include <zerort/monitor.h>

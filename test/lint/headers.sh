@@ -27,5 +27,18 @@ for header in $(cd "$ZRT_SRCDIR/include/zerort" && ls -- *.h) version.h; do
     # shellcheck disable=SC2086
     [ -n "$LINT_CXX" ] && try C++ "$header" $LINT_CXX -x c++ -std=c++11 $flags
 done
+# The umbrella has all but the one that shows MPI.
+points=$((points + 1))
+missing=
+for header in $(cd "$ZRT_SRCDIR/include/zerort" && ls -- *.h) version.h; do
+    case $header in mpi.h | zerort.h) continue ;; esac
+    grep -q "^#include <zerort/$header>" "$ZRT_SRCDIR/include/zerort/zerort.h" || missing="$missing $header"
+done
+if [ -z "$missing" ]; then
+    echo "ok $points - zerort.h includes all others"
+else
+    echo "not ok $points - zerort.h includes all others: not$missing"
+    failed=1
+fi
 echo "1..$points"
 exit $failed

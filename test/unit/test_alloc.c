@@ -14,7 +14,7 @@ static void test_grow(void)
     bool kept = true;
 
     for (size_t n = 0; n < 1000; n++) {
-        if (zrt__grow(&numbers, &capacity, n, sizeof *numbers) != ZRT_OK)
+        if (zrt__grow(&numbers, &capacity, n, sizeof *numbers) != ZRT_OK || capacity <= n)
             break;
         numbers[n] = (int)n;
     }

@@ -13,6 +13,8 @@ static uint16_t halves[N], back[N];
 static float floats[N], other[N];
 static double doubles[N];
 
+static const char *const isas[] = {"portable", "avx2", "avx512"};
+
 static uint32_t bits_of(float f)
 {
     uint32_t bits;
@@ -109,13 +111,16 @@ static void test_rounding(zrt_dtype dtype, int exponent_bits)
             bits &= 0xFF000000;
         memcpy(&floats[i], &bits, sizeof bits);
     }
-    zrt__convert(back, dtype, floats, ZRT_FLOAT32, N);
-    for (int i = 0; i < N; i++) {
-        uint16_t infinity = (uint16_t)((exponent_bits == 5 ? 0x7C00 : 0x7F80) | (signbit(floats[i]) ? 0x8000 : 0));
-        uint16_t want = isinf(floats[i]) ? infinity : nearest(floats[i], exponent_bits);
-        if (back[i] != want && n_wrong++ < 5)
-            tap_diag("%s of %a (%08x) is %04x, should be %04x", zrt_dtype_name(dtype), (double)floats[i],
-                     bits_of(floats[i]), back[i], want);
+    for (size_t isa = 0; isa < sizeof isas / sizeof isas[0]; isa++) {
+        if (!zrt__convert_by(isas[isa], back, dtype, floats, ZRT_FLOAT32, N))
+            continue;
+        for (int i = 0; i < N; i++) {
+            uint16_t infinity = (uint16_t)((exponent_bits == 5 ? 0x7C00 : 0x7F80) | (signbit(floats[i]) ? 0x8000 : 0));
+            uint16_t want = isinf(floats[i]) ? infinity : nearest(floats[i], exponent_bits);
+            if (back[i] != want && n_wrong++ < 5)
+                tap_diag("%s: %s of %a (%08x) is %04x, should be %04x", isas[isa], zrt_dtype_name(dtype),
+                         (double)floats[i], bits_of(floats[i]), back[i], want);
+        }
     }
     tap_ok(n_wrong == 0, "%s: rounds to nearest, ties to even (%d do not)", zrt_dtype_name(dtype), n_wrong);
 }
@@ -158,6 +163,24 @@ static void test_instructions(const char *isa)
     tap_ok(n_wrong == 0, "%s gives the bits of the portable loops", isa);
 }
 
+/* Also those whose payload lies below the 16 bits that stay. */
+static void test_nan(zrt_dtype dtype, int exponent_bits)
+{
+    int n_wrong = 0;
+
+    for (int i = 0; i < 64; i++) {
+        uint32_t bits = (i < 32 ? 0x7F800000u : 0xFF800000u) | ((i & 31) < 23 ? 1u << (i & 31) : 0x7FFFFFu);
+        memcpy(&floats[i], &bits, sizeof bits);
+    }
+    for (size_t isa = 0; isa < sizeof isas / sizeof isas[0]; isa++) {
+        if (!zrt__convert_by(isas[isa], back, dtype, floats, ZRT_FLOAT32, 64))
+            continue;
+        for (int i = 0; i < 64; i++)
+            n_wrong += !isnan(meaning(back[i], exponent_bits)) || !signbit(floats[i]) != !(back[i] & 0x8000);
+    }
+    tap_ok(n_wrong == 0, "%s: a NaN stays one (%d do not)", zrt_dtype_name(dtype), n_wrong);
+}
+
 static void test_pairs(void)
 {
     uint16_t in_place[700];
@@ -188,6 +211,8 @@ int main(void)
     test_all_values(ZRT_BFLOAT16, 8);
     test_rounding(ZRT_FLOAT16, 5);
     test_rounding(ZRT_BFLOAT16, 8);
+    test_nan(ZRT_FLOAT16, 5);
+    test_nan(ZRT_BFLOAT16, 8);
     test_instructions("avx2");
     test_instructions("avx512");
     test_pairs();

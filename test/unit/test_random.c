@@ -63,6 +63,8 @@ static void test_split(fill_fn *fill, const char *name)
     fill(99, UINT64_C(1) << 40, 100, part);
     fill(99, (UINT64_C(1) << 40) + 64, 36, all);
     tap_ok(memcmp(all, part + 64, 36 * sizeof *all) == 0, "%s: far elements", name);
+    fill(99, UINT64_C(1) << 34, 100, all);
+    tap_ok(memcmp(all, part, 100 * sizeof *all) != 0, "%s: no element comes again", name);
 }
 
 static void test_normal(void)
