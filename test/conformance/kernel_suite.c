@@ -288,6 +288,7 @@ void kernel_suite_run(const zrt__device_ops *device, const zrt__kernel_ops *kern
         opened = opened && device->stream_create(s.devices[i], "compute", true, &s.streams[i]) == ZRT_OK;
     }
     if (tap_ok(opened, "%s: devices and streams are there", device->name)) {
+        suite_linear(&s);
         suite_elementwise(&s);
         suite_norms(&s);
         suite_tables(&s);

@@ -1,11 +1,12 @@
-/* Conformance of a backend's kernels: each is compared with plain double-precision loops, its gradients with finite differences of
- * those, over dtypes, odd shapes, absent operands, accumulation and in-place variants. */
+/* Conformance of a backend's kernels: each is compared with plain double-precision loops, its gradients with finite
+ * differences of those, over dtypes, odd shapes, absent operands, accumulation and in-place variants. */
 #ifndef ZRT_TEST_KERNEL_SUITE_H
 #define ZRT_TEST_KERNEL_SUITE_H
 
 #include "device/kernels.h"
 
-/* Runs everything against the kernels; `device` opens with 1 and with 3 threads, and both must give the same bits. Reports by TAP. */
+/* Runs everything against the kernels; `device` opens with 1 and with 3 threads, and both must give the same bits.
+ * Reports by TAP. */
 void kernel_suite_run(const zrt__device_ops *device, const zrt__kernel_ops *kernels);
 
 /* ---- for the files of the suite ---- */
@@ -48,7 +49,8 @@ void suite_free(suite_case *c);
 /* Runs on both devices; out[].values are the results. False, with a diagnostic, when it fails or bits differ. */
 bool suite_run(suite *s, suite_case *c, zrt__kernel kernel);
 
-/* |got - expected| <= tolerance (|expected| + root mean square of expected), everywhere; one subnormal step of fp16 more where the tolerance is that of 16 bits */
+/* |got - expected| <= tolerance (|expected| + root mean square of expected), everywhere; one subnormal step of fp16
+ * more where the tolerance is that of 16 bits */
 bool suite_near(const double *got, const double *expected, int64_t n, double tolerance, const char *what);
 
 /* Gradient of sum(weights * f(in)) in in[which], by central differences, against `got` less `added` (NULL: nothing).
@@ -58,6 +60,7 @@ bool suite_gradient(suite *s, const suite_case *c, suite_function *f, double **i
                     const double *weights, int64_t n_out, const double *got, const double *added, double tolerance,
                     const char *what);
 
+void suite_linear(suite *s);
 void suite_elementwise(suite *s);
 void suite_norms(suite *s);
 void suite_tables(suite *s); /* embedding, rope, cross entropy, last position */

@@ -68,7 +68,6 @@ static bool decisions(suite *s)
     ok = ok && got.learning_rate == 0.2f && got.used_learning_rate == 0.2 && got.unskipped == 5 && got.skipped == 7 &&
          !got.skip && !got.stop;
     ok = ok && got.loss_scale == 4.0 && got.used_loss_scale == 4.0 && got.counted == 60.0;
-    tap_diag("decided: %s", ok ? "as expected" : "otherwise");
     rules.max_grad_norm = 0.0;
     got = decide(s, &rules, &state, &ok);
     ok = ok && near((double)got.update_scale, 80.0 / 240.0);
@@ -148,6 +147,8 @@ static bool update(suite *s, enum rule rule, zrt_dtype dtype, int variant, int64
     for (int64_t i = 0; i < n; i++)
         p[i] = kernel_p[i] = (double)(float)suite_uniform(s);
     int t = 0;
+    /* where decay in the gradient cancels it, Adam divides what is left by its own size: roundings with it */
+    double tolerance = rule == ADAMW && variant & 2 ? 2e-5 : 1e-6;
     for (int step = 0; step < 3; step++) {
         bool skip = step == 1;
         t += !skip;
@@ -192,7 +193,7 @@ static bool update(suite *s, enum rule rule, zrt_dtype dtype, int variant, int64
                 m[i] = 0.999 * m[i] + (1.0 - 0.999) * x;
             }
         }
-        ok = suite_near(c.out[0].values, p, n, 1e-6, "weights") && ok;
+        ok = suite_near(c.out[0].values, p, n, tolerance, "weights") && ok;
         ok = (!has_first || suite_near(c.out[1].values, m, n, 1e-6, "first")) && ok;
         ok = (!has_second || suite_near(c.out[2].values, v, n, 1e-6, "second")) && ok;
         if (copies && !skip)

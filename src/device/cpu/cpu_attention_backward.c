@@ -71,8 +71,8 @@ static inline void ZRT__EACH(load_queries)(const struct zrt__attend *a, const st
     }
 }
 
-/* One tile of queries with one of keys: s->p (with dropout) and s->ds; adds to dk and dv (rows `d_row` apart) unless they are NULL,
- * and to s->d_queries if so asked. */
+/* One tile of queries with one of keys: s->p (with dropout) and s->ds; adds to dk and dv (rows `d_row` apart) unless
+ * they are NULL, and to s->d_queries if so asked. */
 static void ZRT__EACH(pair)(const struct zrt__attend *a, const struct zrt__query_tile *t, int64_t first, int n,
                             bool to_queries, float *dk, float *dv, size_t d_row, struct ZRT__EACH(scratch) * s)
 {

@@ -1,11 +1,11 @@
-/* Products and softmax of attention's tiles (included by the body of a kernel file, once an instruction set). Matrices of a tile
- * have the queries as lanes: scores [key][query], transposed rows [d][query]. */
+/* Products and softmax of attention's tiles (included by the body of a kernel file, once an instruction set). Matrices
+ * of a tile have the queries as lanes: scores [key][query], transposed rows [d][query]. */
 #include "device/cpu/cpu_random.h"
 
 #define ROWS_AT_ONCE (ZRT__ISA == 2 ? 8 : 6)
 #define QV (ZRT__QUERIES / VW)
 
-/* c[i][0 .. vectors) = (or +=) sum over k of a[i * a_row + k * a_step] b[k][0 .. vectors), i < rows; in the order of k */
+/* c[i][0 .. vectors) = (or +=) sum over k of a[i * a_row + k * a_step] b[k][0 .. vectors), i < rows, in order of k */
 static inline __attribute__((always_inline)) void ZRT__EACH(micro)(int rows, int vectors, int depth, const float *a,
                                                                    size_t a_row, size_t a_step, const float *b,
                                                                    size_t b_row, float *c, size_t c_row,
@@ -151,7 +151,8 @@ static inline void ZRT__EACH(draw_tile)(const struct zrt__attend *a, const struc
     ZRT__EACH(transpose)(rows, ZRT__KEYS, ZRT__QUERIES, n, 1.0f, factors, ZRT__QUERIES);
 }
 
-/* Queries of a tile, transposed and times `factor`; the lanes without a query 0. rows [n][padded] is scratch, and keeps them as they are. */
+/* Queries of a tile, transposed and times `factor`; the lanes without a query 0. rows [n][padded] gets them as they
+ * are. */
 static inline void ZRT__EACH(take_queries)(const struct zrt__attend *a, const struct zrt__query_tile *t,
                                            const zrt_view *from, int64_t stride, float factor, float *rows,
                                            float *transposed)

@@ -1,7 +1,7 @@
-/* Compiles a kernel file once an instruction set, as Highway's foreach_target does. The file defines ZRT__SELF as its own path, includes
- * this, and keeps what is to be compiled several times under `#ifdef ZRT__ISA`, with names made by ZRT__EACH. ZRT__PICK then chooses by
- * the processor that runs. Sums are over a fixed number of lanes in a fixed order, so that the instruction sets differ by fused
- * multiply-adds alone (the baseline of x86-64 has none). */
+/* Compiles a kernel file once an instruction set, as Highway's foreach_target does. The file defines ZRT__SELF as its
+ * own path, includes this, and keeps what is to be compiled several times under `#ifdef ZRT__ISA`, with names made by
+ * ZRT__EACH. ZRT__PICK then chooses by the processor that runs. Sums are over a fixed number of lanes in a fixed order:
+ * AVX2 and AVX-512 give the same bits; the baseline of x86-64 has no fused multiply-add and rounds once more. */
 #ifndef ZRT_DEVICE_CPU_CPU_ISA_H
 #define ZRT_DEVICE_CPU_CPU_ISA_H
 

@@ -1,4 +1,4 @@
-/* Update rules over a shard: one pass that reads the gradient and writes state, master weights and their 16-bit copy. */
+/* Update rules over a shard: one pass reads the gradient and writes state, master weights and their 16-bit copy. */
 #include "config.h"
 
 #ifndef ZRT__ISA

@@ -1,4 +1,5 @@
-/* Philox4x32-10 of as many counters as a vector has lanes (included by the body of a kernel file, once an instruction set). */
+/* Philox4x32-10 of as many counters as a vector has lanes (included by the body of a kernel file, once an instruction
+ * set). */
 #define philox_factors ZRT__EACH(zrt__philox_factors)
 #define vu ZRT__EACH(zrt__vu)
 

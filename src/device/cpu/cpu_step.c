@@ -17,7 +17,8 @@ zrt_status zrt__cpu_scale_begin(zrt__stream *stream, const void *arg)
     return ZRT_OK;
 }
 
-/* DeepSpeed's DynamicLossScaler: halves the scale when overflows have used up the hysteresis, doubles it after a window of clean steps. */
+/* DeepSpeed's DynamicLossScaler: halves the scale when overflows have used up the hysteresis, doubles it after a window
+ * of clean steps. */
 static void update_scale(const zrt__step_rules *rules, zrt__step_state *state, bool overflow)
 {
     if (overflow) {
