@@ -54,7 +54,7 @@ void zrt__progress_text(const zrt_metrics_row *row, int64_t n_steps, double seco
         snprintf(steps, sizeof steps, "step %" PRId64, row->step);
     bytes_text(row->memory_bytes, memory);
     if (!isnan(row->eval_loss))
-        snprintf(evaluation, sizeof evaluation, compact ? " eval %.4f" : "  eval loss %.4f", row->eval_loss);
+        snprintf(evaluation, sizeof evaluation, compact ? " eval %.3f" : "  eval loss %.4f", row->eval_loss);
     if (row->skipped > 0)
         snprintf(skipped, sizeof skipped, "%sskipped %" PRId64, compact ? " " : "  ", row->skipped);
     if (seconds_left >= 0 && seconds_left < 1e12) {
@@ -64,7 +64,7 @@ void zrt__progress_text(const zrt_metrics_row *row, int64_t n_steps, double seco
         snprintf(left, sizeof left, compact ? " %s left" : "  time left %s", duration);
     }
     if (compact)
-        snprintf(text, ZRT__PROGRESS_BYTES, "%s loss %.4f%s lr %.1e norm %.3g%s %.0f tok/s %s%s", steps, row->loss,
+        snprintf(text, ZRT__PROGRESS_BYTES, "%s loss %.3f%s lr %.2g norm %.3g%s %.0f tok/s %s%s", steps, row->loss,
                  evaluation, row->learning_rate, row->grad_norm, skipped, row->tokens_per_second, memory, left);
     else
         snprintf(text, ZRT__PROGRESS_BYTES, "%s  loss %.4f%s  lr %.2e  grad norm %.3g%s  %.0f tokens/s  memory %s%s",
