@@ -2,7 +2,10 @@
 #ifndef ZERORT_CONFIG_H
 #define ZERORT_CONFIG_H
 
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include <zerort/status.h>
 
@@ -35,6 +38,24 @@ ZRT_EXPORT zrt_status zrt_config_set_argument(zrt_config *config, const char *na
  * size given (0 where there is none). Read again it resolves to itself. Local.
  * Gives a string that the caller releases with free(). */
 ZRT_EXPORT zrt_status zrt_config_print(zrt_config *config, int n_ranks, int64_t hidden_size, char **json_out);
+
+/* One value of the resolved configuration by its dotted key, as JSON text ("3", "true", "\"cpu\""), for example
+ * "train_micro_batch_size_per_gpu" or "zerort.arguments.max_steps". Local. ZRT_ERR_USAGE where there is none. */
+ZRT_EXPORT zrt_status zrt_config_get(zrt_config *config, int n_ranks, int64_t hidden_size, const char *key, char *value,
+                                     size_t capacity);
+
+/* Prints every key that was given or resolved: its value, where it came from (file, argument, auto rule, default), and whether it acts, or is
+ * accepted without effect and why. Local. */
+ZRT_EXPORT zrt_status zrt_config_explain(zrt_config *config, int n_ranks, int64_t hidden_size, FILE *file);
+
+/* The training arguments there are, for a program's --help. False after the last. Local. Lends static strings. */
+typedef struct zrt_argument_info {
+    const char *name, *group, *placeholder;
+    const char *default_text; /* NULL: none */
+    const char *help;
+    bool is_switch;           /* true or false */
+} zrt_argument_info;
+ZRT_EXPORT bool zrt_config_argument(int index, zrt_argument_info *info_out);
 
 #ifdef __cplusplus
 }

@@ -127,12 +127,6 @@ static zrt_status check_names(const zrt_engine *engine, zrt__safetensors *file, 
     }
     size_t index = 0;
     const zrt__safetensors_entry *unused = zrt__safetensors_next_unused(file, &index);
-    /* The head of a tied model is saved by some, under its own name. */
-    while (unused != NULL && strcmp(unused->name, "lm_head.weight") == 0 &&
-           zrt__model_find_parameter(engine->model, "lm_head.weight") < 0) {
-        index++;
-        unused = zrt__safetensors_next_unused(file, &index);
-    }
     if (unused != NULL)
         return zrt__fail(ZRT_ERR_INPUT, "%s: tensor %s belongs to no parameter of model %s", folder, unused->name,
                          engine->model->name);

@@ -1,0 +1,263 @@
+/* One row a key. Sources: DeepSpeed's runtime/constants.py, config.py, zero/config.py, zero/offload_config.py,
+ * precision_config.py, swap_tensor/aio_config.py and monitor/config.py (0.19). */
+#include "config.h"
+
+#include "config/keys.h"
+
+#include <float.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ANY -DBL_MAX, DBL_MAX
+#define FROM(low) (low), DBL_MAX
+#define H ZRT__HONOURED
+#define A ZRT__INERT
+#define R ZRT__REFUSED
+#define BOOL(path, how, fallback, note) {path, ZRT__KEY_BOOL, how, fallback, ANY, NULL, false, note}
+#define INT(path, how, fallback, low, note) {path, ZRT__KEY_INT, how, fallback, FROM(low), NULL, false, note}
+#define NUM(path, how, fallback, low, note) {path, ZRT__KEY_NUMBER, how, fallback, FROM(low), NULL, false, note}
+#define STR(path, how, fallback, note) {path, ZRT__KEY_STRING, how, fallback, ANY, NULL, false, note}
+#define ONE(path, how, fallback, choices, note) {path, ZRT__KEY_CHOICE, how, fallback, ANY, choices, false, note}
+#define LIST(path, how, note) {path, ZRT__KEY_LIST, how, NULL, ANY, NULL, false, note}
+#define BLOCK(path, note) {path, ZRT__KEY_BLOCK, H, NULL, ANY, NULL, false, note}
+#define OPEN(path, how, note) {path, ZRT__KEY_OPEN, how, NULL, ANY, NULL, false, note}
+#define AUTO_INT(path, fallback, low, note) {path, ZRT__KEY_INT, H, fallback, FROM(low), NULL, true, note}
+#define AUTO_NUM(path, fallback, low, note) {path, ZRT__KEY_NUMBER, H, fallback, FROM(low), NULL, true, note}
+
+#define ZO "zero_optimization."
+#define STATIC_PLAN "the plan is static"
+#define ON_HOST "on CPU ranks the states are on the host already"
+#define NO_TRACE "there is no trace: the schedule is compiled"
+
+static const zrt__key keys[] = {
+    AUTO_INT("train_batch_size", NULL, 1, "rows of an optimizer step, all ranks"),
+    AUTO_INT("train_micro_batch_size_per_gpu", NULL, 1, "rows of a rank and micro-step"),
+    AUTO_INT("gradient_accumulation_steps", NULL, 1, "micro-steps of an optimizer step"),
+    BOOL("managed_gradient_accumulation", R, "true", "every zrt_engine_step is counted as a micro-step"),
+    INT("steps_per_print", A, NULL, 0, "./train prints by --logging-steps"),
+    AUTO_NUM("gradient_clipping", "1.0", 0, "global norm to which gradients are clipped; 0: none"),
+    BLOCK("optimizer", "the update rule"),
+    {"optimizer.type", ZRT__KEY_STRING, H, "\"AdamW\"", ANY, NULL, true, "Adam, AdamW, SGD or Lion"},
+    OPEN("optimizer.params", H, "lr, betas, eps, weight_decay, momentum, ..."),
+    BOOL("optimizer.legacy_fusion", A, "false", "updates are fused anyhow"),
+    BLOCK("scheduler", "the learning-rate schedule"),
+    {"scheduler.type", ZRT__KEY_STRING, H, NULL, ANY, NULL, true, "WarmupLR, WarmupDecayLR, WarmupCosineLR, OneCycle, LRRangeTest"},
+    OPEN("scheduler.params", H, "the scheduler's own parameters"),
+    BOOL("zero_allow_untested_optimizer", A, "false", "every optimizer here is tested with ZeRO"),
+    BOOL("zero_force_ds_cpu_optimizer", A, "true", "there is one CPU optimizer"),
+    ONE("communication_data_type", H, NULL, "fp32|fp16|bf16|bfp16", "dtype in which gradients are reduced"),
+    ONE("seq_parallel_communication_data_type", A, "\"fp32\"", "fp32|fp16|bf16|bfp16", "there is no sequence parallelism"),
+    BLOCK("data_types", "dtypes of roles"),
+    ONE("data_types.grad_accum_dtype", R, "\"fp32\"", "fp32", "gradients are accumulated in fp32"),
+    ONE("data_types.param_dtype", R, NULL, "fp32|fp16|bf16", "set fp16.enabled or bf16.enabled"),
+    ONE("data_types.buffer_dtype", R, NULL, "fp32|fp16|bf16", "set fp16.enabled or bf16.enabled"),
+    ONE("gradient_allreduce_op", R, "\"mean\"", "mean|sum", "the loss is the mean over counted tokens"),
+    BOOL("prescale_gradients", R, "false", "gradients are averaged while they are summed, in fp32"),
+    NUM("gradient_predivide_factor", R, "1.0", 0, "gradients are averaged while they are summed, in fp32"),
+    BOOL("sparse_gradients", R, "false", "gradients are dense"),
+    BOOL("disable_allgather", R, "false", "use another zero_optimization.stage"),
+    BLOCK("fp16", "half precision with loss scaling"),
+    {"fp16.enabled", ZRT__KEY_BOOL, H, "false", ANY, NULL, true, "train in fp16"},
+    BOOL("fp16.auto_cast", A, "false", "inputs are cast to the compute dtype"),
+    NUM("fp16.loss_scale", H, "0", 0, "static loss scale; 0: dynamic"),
+    INT("fp16.initial_scale_power", H, "16", 0, "the loss scale starts at 2 to this power"),
+    INT("fp16.loss_scale_window", H, "1000", 1, "clean steps after which the scale doubles"),
+    INT("fp16.hysteresis", H, "2", 1, "overflows that the scale outlasts"),
+    BOOL("fp16.consecutive_hysteresis", H, "false", "clean steps refill the hysteresis"),
+    NUM("fp16.min_loss_scale", H, "1", 0, "the scale does not fall below it"),
+    BOOL("fp16.fp16_master_weights_and_grads", R, "false", "master weights are fp32"),
+    BLOCK("bf16", "bfloat16"),
+    {"bf16.enabled", ZRT__KEY_BOOL, H, "false", ANY, NULL, true, "train in bf16"},
+    BOOL("bf16.immediate_grad_update", A, "false", "gradients are accumulated as they are reduced"),
+    BOOL("bf16.check_grad_overflow", A, "true", "every step checks"),
+    BOOL("bf16.bf16_master_weights_and_grads", R, "false", "master weights are fp32"),
+    BOOL("bf16.bf16_optimizer_states", R, "false", "optimizer states are fp32"),
+    BLOCK("amp", "NVIDIA apex"),
+    BOOL("amp.enabled", R, "false", "use fp16.enabled or bf16.enabled"),
+    STR("amp.opt_level", A, NULL, "apex is not used"),
+    BLOCK("torch_autocast", "PyTorch's autocast"),
+    BOOL("torch_autocast.enabled", R, "false", "use fp16.enabled or bf16.enabled"),
+    STR("torch_autocast.dtype", A, NULL, "autocast is not used"),
+    LIST("torch_autocast.lower_precision_safe_modules", A, "autocast is not used"),
+    BOOL("dump_state", A, "false", "--print-config prints the configuration"),
+    BOOL("wall_clock_breakdown", A, "false", "--trace shows where a step's time goes"),
+    BOOL("memory_breakdown", A, "false", "--plan prints the memory by category"),
+    BOOL("dataloader_drop_last", H, "false", "leave out a last batch that is not full"),
+    STR("log_level", A, NULL, "the program decides what is logged"),
+
+    BLOCK("zero_optimization", "ZeRO"),
+    {ZO "stage", ZRT__KEY_INT, H, "0", 0, 3, NULL, false, "0 to 3"},
+    BOOL(ZO "contiguous_gradients", A, "true", "gradients always lie in one flat buffer a unit"),
+    BOOL(ZO "reduce_scatter", A, "true", "gradients are always reduce-scattered where they are sharded"),
+    AUTO_INT(ZO "reduce_bucket_size", "500000000", 1, "elements; rounded up to one unit"),
+    BOOL(ZO "use_multi_rank_bucket_allreduce", A, "true", STATIC_PLAN),
+    BOOL(ZO "allgather_partitions", A, "true", STATIC_PLAN),
+    {ZO "allgather_bucket_size", ZRT__KEY_INT, A, "500000000", FROM(1), NULL, true, "a gather is one unit"},
+    BOOL(ZO "overlap_comm", A, "true", "communication has streams of its own"),
+    BOOL(ZO "load_from_fp32_weights", A, "true", "weights are read in the dtype of the file"),
+    BOOL(ZO "elastic_checkpoint", A, "false", "any number of ranks can load"),
+    BLOCK(ZO "offload_param", "parameters outside the device"),
+    ONE(ZO "offload_param.device", A, "\"none\"", "none|cpu|nvme", ON_HOST),
+    STR(ZO "offload_param.nvme_path", A, NULL, ON_HOST),
+    INT(ZO "offload_param.buffer_count", A, "5", 1, ON_HOST),
+    NUM(ZO "offload_param.buffer_size", A, "100000000", 1, ON_HOST),
+    NUM(ZO "offload_param.max_in_cpu", A, "1000000000", 0, ON_HOST),
+    BOOL(ZO "offload_param.pin_memory", A, "true", ON_HOST),
+    BLOCK(ZO "offload_optimizer", "optimizer state outside the device"),
+    ONE(ZO "offload_optimizer.device", A, "\"none\"", "none|cpu|nvme", ON_HOST),
+    STR(ZO "offload_optimizer.nvme_path", A, NULL, ON_HOST),
+    INT(ZO "offload_optimizer.buffer_count", A, "4", 1, ON_HOST),
+    BOOL(ZO "offload_optimizer.pin_memory", A, "true", ON_HOST),
+    BOOL(ZO "offload_optimizer.pipeline_read", A, "false", ON_HOST),
+    BOOL(ZO "offload_optimizer.pipeline_write", A, "false", ON_HOST),
+    BOOL(ZO "offload_optimizer.pipeline", A, "false", ON_HOST),
+    BOOL(ZO "offload_optimizer.fast_init", A, "false", ON_HOST),
+    {ZO "offload_optimizer.ratio", ZRT__KEY_NUMBER, A, "1.0", 0, 1, NULL, true, ON_HOST},
+    BOOL(ZO "offload_optimizer.super_offload", A, "false", ON_HOST),
+    NUM(ZO "offload_optimizer.cpuadam_cores_perc", A, "0.8", 0, "a rank uses its share of the cores"),
+    {ZO "sub_group_size", ZRT__KEY_INT, A, "1000000000", FROM(1), NULL, true, "an update is one pass over a unit's shard"},
+    AUTO_INT(ZO "stage3_prefetch_bucket_size", "50000000", 0, "elements gathered ahead; at least one unit is"),
+    AUTO_INT(ZO "stage3_param_persistence_threshold", "100000", 0, "parameters up to it stay gathered"),
+    AUTO_INT(ZO "stage3_model_persistence_threshold", "9223372036854775807", 0, "how much may stay gathered in all"),
+    AUTO_INT(ZO "stage3_max_live_parameters", "1000000000", 1, "elements gathered at once: a hard cap"),
+    AUTO_INT(ZO "stage3_max_reuse_distance", "1000000000", 0, "elements after which a parameter is released before its next use"),
+    BOOL(ZO "stage3_gather_16bit_weights_on_model_save", H, "false", "write a Hugging Face folder at the end"),
+    INT(ZO "stage3_module_granularity_threshold", A, "0", 0, "a unit is what the model says"),
+    BOOL(ZO "stage3_use_all_reduce_for_fetch_params", A, "false", "a gather is an all-gather"),
+    BOOL(ZO "stage3_allgather_sequential", A, "false", "gathers are in order on one stream"),
+    BOOL(ZO "ignore_unused_parameters", A, "true", "unused parameters have zero gradients"),
+    BOOL(ZO "round_robin_gradients", A, "false", "a shard is one slice of a flat buffer"),
+    INT(ZO "zero_hpz_partition_size", R, "1", 1, "secondary partitions are not there"),
+    BOOL(ZO "zero_quantized_weights", R, "false", "gathers are in the compute dtype"),
+    BOOL(ZO "zero_quantized_nontrainable_weights", R, "false", "frozen weights are kept in the compute dtype"),
+    BOOL(ZO "zero_quantized_gradients", R, "false", "use communication_data_type"),
+    OPEN(ZO "zeropp_loco_param", R, "use communication_data_type"),
+    INT(ZO "mics_shard_size", R, "-1", -1, "states are sharded over all ranks"),
+    BOOL(ZO "mics_hierarchical_params_gather", R, "false", "states are sharded over all ranks"),
+    BOOL(ZO "memory_efficient_linear", A, "true", "there are no hooks to patch"),
+    BOOL(ZO "override_module_apply", A, "true", "there are no modules to patch"),
+    BOOL(ZO "pipeline_loading_checkpoint", A, "false", "each rank reads its own slices"),
+    BOOL(ZO "log_trace_cache_warnings", A, "false", NO_TRACE),
+    BOOL(ZO "enable_sanity_checks", A, "false", "all ranks compare their schedules once"),
+    BOOL(ZO "save_muon_momentum_buffer_in_memory", A, "false", "there is no Muon"),
+    OPEN(ZO "leaf_module", A, "a unit is what the model says"),
+    OPEN(ZO "zenflow", R, "the update waits for all gradients of its step"),
+
+    OPEN("aio", A, ON_HOST),
+    BLOCK("activation_checkpointing", "recomputation of activations; zerort.recompute says how much"),
+    BOOL("activation_checkpointing.partition_activations", A, "false", "there is no model parallelism"),
+    BOOL("activation_checkpointing.cpu_checkpointing", A, "false", "activations are on the host already"),
+    BOOL("activation_checkpointing.contiguous_memory_optimization", A, "false", "memory is planned"),
+    INT("activation_checkpointing.number_checkpoints", A, NULL, 0, "one checkpoint a unit"),
+    BOOL("activation_checkpointing.synchronize_checkpoint_boundary", A, "false", "streams are ordered by events"),
+    BOOL("activation_checkpointing.profile", A, "false", "--trace shows recomputation"),
+    OPEN("checkpoint", A, "there are no checkpoints"),
+    OPEN("data_efficiency", R, "prepare the data beforehand"),
+    OPEN("curriculum_learning", R, "prepare the data beforehand"),
+    OPEN("autotuning", R, "choose the batch with --plan"),
+    OPEN("elasticity", R, "give the batch for the ranks that run"),
+    OPEN("compression_training", R, "models train in one of fp32, fp16, bf16"),
+    OPEN("progressive_layer_drop", R, "all layers run"),
+    OPEN("sparse_attention", R, "attention is dense"),
+    OPEN("hybrid_engine", R, "zerort generate generates"),
+    OPEN("tensor_parallel", R, "use zero_optimization.stage 3"),
+    OPEN("expert_parallel", R, "use zero_optimization.stage 3"),
+    OPEN("pipeline", R, "use zero_optimization.stage 3"),
+    OPEN("compile", A, "plans are compiled"),
+    BLOCK("tensorboard", "event files for TensorBoard"),
+    BOOL("tensorboard.enabled", H, "false", "write event files"),
+    STR("tensorboard.output_path", H, "\"\"", "folder"),
+    STR("tensorboard.job_name", H, "\"DeepSpeedJobName\"", "folder in it"),
+    BLOCK("csv_monitor", "metrics as csv files"),
+    BOOL("csv_monitor.enabled", H, "false", "write csv files"),
+    STR("csv_monitor.output_path", H, "\"\"", "folder"),
+    STR("csv_monitor.job_name", H, "\"DeepSpeedJobName\"", "folder in it"),
+    OPEN("wandb", R, "convert metrics.jsonl"),
+    OPEN("comet", R, "convert metrics.jsonl"),
+    OPEN("comms_logger", A, "--trace shows every collective"),
+    OPEN("flops_profiler", A, "--trace shows every kernel"),
+    OPEN("nebula", R, "checkpoints are local files"),
+
+    BLOCK("zerort", "what DeepSpeed has no key for"),
+    ONE("zerort.recompute", H, NULL, "none|selective|full", "activations computed again in backward"),
+    ONE("zerort.overlapped_step", A, "\"pipelined\"", "none|pipelined|speculative", "without offload there is nothing to overlap"),
+    OPEN("zerort.arguments", H, "training arguments by name, as the command line has them"),
+};
+
+static const char *const renamed[][2] = {
+    {"bfloat16", "bf16"},
+    {"fp16.fp16_enabled", "fp16.enabled"},
+    {ZO "gather_16bit_weights_on_model_save", ZO "stage3_gather_16bit_weights_on_model_save"},
+    {ZO "stage3_gather_fp16_weights_on_model_save", ZO "stage3_gather_16bit_weights_on_model_save"},
+    {ZO "prefetch_bucket_size", ZO "stage3_prefetch_bucket_size"},
+    {ZO "param_persistence_threshold", ZO "stage3_param_persistence_threshold"},
+    {ZO "model_persistence_threshold", ZO "stage3_model_persistence_threshold"},
+    {ZO "max_live_parameters", ZO "stage3_max_live_parameters"},
+    {ZO "max_reuse_distance", ZO "stage3_max_reuse_distance"},
+};
+
+const zrt__key *zrt__key_get(size_t index)
+{
+    return index < sizeof keys / sizeof *keys ? &keys[index] : NULL;
+}
+
+const zrt__key *zrt__key_find(const char *path)
+{
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+        if (strcmp(keys[i].path, path) == 0)
+            return &keys[i];
+    return NULL;
+}
+
+const char *zrt__key_renamed(const char *path)
+{
+    for (size_t i = 0; i < sizeof renamed / sizeof *renamed; i++)
+        if (strcmp(renamed[i][0], path) == 0)
+            return renamed[i][1];
+    return NULL;
+}
+
+size_t zrt__edit_distance(const char *a, const char *b)
+{
+    enum { LONGEST = 64 };
+    size_t n = strlen(a), m = strlen(b), row[LONGEST + 1];
+    if (n > LONGEST || m > LONGEST)
+        return SIZE_MAX;
+    for (size_t j = 0; j <= m; j++)
+        row[j] = j;
+    for (size_t i = 1; i <= n; i++) {
+        size_t diagonal = row[0];
+        row[0] = i;
+        for (size_t j = 1; j <= m; j++) {
+            size_t change = diagonal + (a[i - 1] != b[j - 1]);
+            diagonal = row[j];
+            size_t insert = row[j] + 1, drop = row[j - 1] + 1;
+            row[j] = change < insert ? change : insert;
+            row[j] = drop < row[j] ? drop : row[j];
+        }
+    }
+    return row[m];
+}
+
+const char *zrt__key_nearest(const char *block, const char *name)
+{
+    const char *best = NULL;
+    size_t length = strlen(block), least = strlen(name) / 2 + 1;
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        const char *path = keys[i].path;
+        if (length > 0) {
+            if (strncmp(path, block, length) != 0 || path[length] != '.')
+                continue;
+            path += length + 1;
+        }
+        if (strchr(path, '.') != NULL)
+            continue;
+        size_t distance = zrt__edit_distance(path, name);
+        if (distance < least) {
+            least = distance;
+            best = path;
+        }
+    }
+    return best;
+}
