@@ -1,0 +1,122 @@
+#include "config.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tools/tool_report.h"
+#include "tools/train_progress.h"
+#include "tools/train_run.h"
+
+/* Late enough that everything is warm, early enough that a short run has it. */
+#define TRACED_STEP 3
+
+/* What the handler can reach. */
+static volatile sig_atomic_t stop_requested;
+
+static void request_stop(int signal_number)
+{
+    (void)signal_number;
+    stop_requested = 1;
+}
+
+/* The first signal asks for an end after the step; a second one finds the default again, which ends at once. */
+static void watch_signals(bool watch)
+{
+    struct sigaction action = {.sa_flags = (int)SA_RESETHAND | SA_RESTART};
+    action.sa_handler = watch ? request_stop : SIG_DFL;
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+}
+
+typedef struct loop {
+    train_run *run;
+    train_progress *progress;
+    int64_t step; /* done */
+} loop;
+
+static zrt_status micro_step(loop *l, bool first)
+{
+    train_run *run = l->run;
+    const zrt_batch *batch;
+    zrt_loss *loss;
+    zrt_status status = zrt_loader_next(run->train_loader, &batch);
+    /* One meeting for what only some ranks know: a file that cannot be read, a signal. */
+    if (status == ZRT_OK && first && stop_requested)
+        status = ZRT_END;
+    ZRT_TRY(zrt_agree(run->context, status));
+    ZRT_TRY(zrt_engine_forward(run->engine, batch, &loss));
+    ZRT_TRY(zrt_engine_backward(run->engine, loss));
+    return zrt_engine_step(run->engine);
+}
+
+static bool is_due(int64_t step, int64_t every, int64_t last)
+{
+    return step == last || (every > 0 && step % every == 0);
+}
+
+/* The row of a step: its metrics, and the evaluation when there is one. */
+static zrt_status log_step(loop *l, bool evaluates)
+{
+    train_run *run = l->run;
+    zrt_metrics metrics;
+    double eval_loss = 0;
+    int64_t counted;
+    ZRT_TRY(zrt_engine_metrics(run->engine, &metrics));
+    train_progress_pause(l->progress);
+    if (evaluates) {
+        ZRT_TRY(zrt_loader_seek(run->eval_loader, 0));
+        ZRT_TRY(zrt_engine_evaluate(run->engine, run->eval_loader, &eval_loss, &counted));
+        run->eval_loss = eval_loss;
+    }
+    ZRT_TRY(train_progress_log(l->progress, &metrics, evaluates ? &eval_loss : NULL));
+    train_progress_resume(l->progress);
+    return ZRT_OK;
+}
+
+static zrt_status one_step(loop *l)
+{
+    train_run *run = l->run;
+    const train_settings *settings = &run->settings;
+    int64_t number = l->step + 1;
+    int64_t traced = run->n_steps < TRACED_STEP ? run->n_steps : TRACED_STEP;
+    if (run->options->trace && number == traced)
+        ZRT_TRY(zrt_engine_trace(run->engine, run->options->trace));
+    for (int64_t i = 0; i < settings->accumulation; i++)
+        ZRT_TRY(micro_step(l, i == 0));
+    l->step = number;
+    bool evaluates = run->eval_loader && is_due(number, settings->eval_steps, run->n_steps);
+    if (evaluates || is_due(number, settings->logging_steps, run->n_steps))
+        return log_step(l, evaluates);
+    return ZRT_OK;
+}
+
+static zrt_status steps(loop *l)
+{
+    zrt_status status = ZRT_OK;
+    while (l->step < l->run->n_steps && status == ZRT_OK)
+        status = one_step(l);
+    if (status != ZRT_END)
+        return status;
+    /* Stopped by a signal: what was trained is still worth a number. */
+    if (zrt_rank(l->run->context) == 0)
+        fprintf(stderr, "%s: stopped by a signal after step %lld of %lld\n", tool_report_program(), (long long)l->step,
+                (long long)l->run->n_steps);
+    l->run->stopped = true;
+    return l->step > 0 ? log_step(l, false) : ZRT_OK;
+}
+
+zrt_status train_loop(train_run *run)
+{
+    loop l = {.run = run};
+    zrt_status status = tool_agree(run->context, train_progress_open(run, &l.progress));
+    if (status == ZRT_OK) {
+        watch_signals(true);
+        status = tool_agree(run->context, steps(&l));
+        watch_signals(false);
+    }
+    train_progress_close(&l.progress);
+    return status;
+}

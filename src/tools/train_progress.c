@@ -1,0 +1,93 @@
+#include "config.h"
+
+#include "tools/train_progress.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include <zerort/monitor.h>
+
+#include "tools/run_folder.h"
+#include "tools/tool_report.h"
+
+struct train_progress {
+    const train_run *run;
+    zrt_monitor *monitor;
+    double begin;                   /* of the time that counts since the last row */
+    double paused;                  /* when; 0: not paused */
+    int64_t step, skipped, samples; /* at the last row */
+};
+
+static double now(void)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+}
+
+zrt_status train_progress_open(const train_run *run, train_progress **progress_out)
+{
+    char *path = NULL;
+    train_progress *progress = calloc(1, sizeof *progress);
+    *progress_out = progress;
+    if (!progress)
+        return tool_fail(ZRT_ERR_MEMORY, "out of memory for the log");
+    progress->run = run;
+    if (run->folder)
+        ZRT_TRY(run_folder_path(run->folder, "metrics.jsonl", &path));
+    const zrt_monitor_options options = {
+        .metrics_path = path, .stream = stdout, .progress = true, .n_steps = run->n_steps};
+    zrt_status status = zrt_monitor_create(run->context, &options, &progress->monitor);
+    free(path);
+    progress->begin = now();
+    return status;
+}
+
+void train_progress_close(train_progress **progress)
+{
+    if (*progress)
+        zrt_monitor_destroy(&(*progress)->monitor);
+    free(*progress);
+    *progress = NULL;
+}
+
+zrt_status train_progress_log(train_progress *progress, const zrt_metrics *metrics, const double *eval_loss)
+{
+    const train_run *run = progress->run;
+    double end = progress->paused > 0 ? progress->paused : now();
+    double seconds = end - progress->begin;
+    int64_t samples = zrt_loader_position(run->train_loader), n_rows = zrt_dataset_n_rows(run->train_data);
+    int64_t n_steps = metrics->step - progress->step;
+    const zrt_metrics_row row = {
+        .step = metrics->step,
+        .epoch = n_rows > 0 ? (double)samples / (double)n_rows : 0,
+        .loss = metrics->loss,
+        .eval_loss = eval_loss ? *eval_loss : (double)NAN,
+        .grad_norm = metrics->grad_norm,
+        .learning_rate = metrics->learning_rate,
+        .loss_scale = metrics->loss_scale,
+        .skipped = metrics->skipped - progress->skipped,
+        .tokens = samples * run->length,
+        .tokens_per_second = seconds > 0 ? (double)((samples - progress->samples) * run->length) / seconds : 0,
+        .step_seconds = n_steps > 0 ? seconds / (double)n_steps : 0,
+        .memory_bytes = (int64_t)zrt_engine_memory_bytes(run->engine),
+        .samples = samples,
+    };
+    progress->step = metrics->step;
+    progress->skipped = metrics->skipped;
+    progress->samples = samples;
+    progress->begin = progress->paused > 0 ? progress->paused : end;
+    return zrt_monitor_log(progress->monitor, &row);
+}
+
+void train_progress_pause(train_progress *progress)
+{
+    progress->paused = now();
+}
+
+void train_progress_resume(train_progress *progress)
+{
+    progress->begin += now() - progress->paused;
+    progress->paused = 0;
+}

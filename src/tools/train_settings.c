@@ -1,0 +1,50 @@
+#include "config.h"
+
+#include "tools/train_settings.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct question {
+    zrt_config *config;
+    int n_ranks;
+    int64_t hidden_size;
+} question;
+
+static zrt_status get(const question *q, const char *key, double *number_out)
+{
+    char text[64];
+    ZRT_TRY(zrt_config_get(q->config, q->n_ranks, q->hidden_size, key, text, sizeof text));
+    *number_out = strtod(text, NULL); /* null: 0 */
+    return ZRT_OK;
+}
+
+static zrt_status get_count(const question *q, const char *key, int64_t *count_out)
+{
+    double number;
+    ZRT_TRY(get(q, key, &number));
+    *count_out = number > 0 ? (int64_t)number : 0;
+    return ZRT_OK;
+}
+
+zrt_status train_settings_read(zrt_config *config, int n_ranks, int64_t hidden_size, train_settings *s)
+{
+    const question q = {config, n_ranks, hidden_size};
+    char seed[32];
+    ZRT_TRY(get_count(&q, "train_micro_batch_size_per_gpu", &s->micro_rows));
+    ZRT_TRY(get_count(&q, "gradient_accumulation_steps", &s->accumulation));
+    ZRT_TRY(get_count(&q, "zerort.arguments.per_device_eval_batch_size", &s->eval_rows));
+    ZRT_TRY(get_count(&q, "zerort.arguments.seq_length", &s->length));
+    ZRT_TRY(get_count(&q, "zerort.arguments.max_steps", &s->max_steps));
+    ZRT_TRY(get(&q, "zerort.arguments.num_train_epochs", &s->epochs));
+    ZRT_TRY(get_count(&q, "zerort.arguments.logging_steps", &s->logging_steps));
+    ZRT_TRY(get_count(&q, "zerort.arguments.eval_steps", &s->eval_steps));
+    /* A seed may have more bits than a double. */
+    ZRT_TRY(zrt_config_get(config, n_ranks, hidden_size, "zerort.arguments.seed", seed, sizeof seed));
+    s->seed = strtoull(seed, NULL, 10);
+    char drop[8];
+    ZRT_TRY(zrt_config_get(config, n_ranks, hidden_size, "dataloader_drop_last", drop, sizeof drop));
+    s->drop_last = strcmp(drop, "true") == 0;
+    return ZRT_OK;
+}

@@ -1,0 +1,24 @@
+/* What the loop itself needs of the resolved configuration. */
+#ifndef ZRT_TOOLS_TRAIN_SETTINGS_H
+#define ZRT_TOOLS_TRAIN_SETTINGS_H
+
+#include <stdbool.h>
+
+#include <zerort/config.h>
+
+typedef struct train_settings {
+    int64_t length; /* tokens a row; 0: not said */
+    bool drop_last;
+    int64_t micro_rows; /* a rank and micro-step */
+    int64_t eval_rows;
+    int64_t accumulation; /* micro-steps a step */
+    int64_t max_steps;    /* 0: as many as the epochs have */
+    double epochs;
+    int64_t logging_steps, eval_steps; /* 0: never */
+    uint64_t seed;
+} train_settings;
+
+/* Local. Errors are those of resolving. */
+zrt_status train_settings_read(zrt_config *config, int n_ranks, int64_t hidden_size, train_settings *settings_out);
+
+#endif
