@@ -15,8 +15,9 @@ typedef struct zrt__placement {
     int rank, size;
     int local_rank, local_size; /* among the ranks of this host */
     const char *host;
-    int n_cores;                /* this rank's share of the host's cores (or its cgroup's, affinity of the user's or Slurm's binding kept) */
-    const int *cores;           /* n_cores logical processors */
+    int n_cores; /* this rank's share of the host's cores (or its cgroup's, affinity of the user's or Slurm's binding kept) */
+    const int *cores; /* n_cores logical processors */
+    int n_threads;    /* that compute: n_cores, or 1 where more ranks than cores share them */
 } zrt__placement;
 const zrt__placement *zrt__context_placement(const zrt_context *context);
 

@@ -1,0 +1,26 @@
+/* The MPI side of groups, for comm/mpi and checkpoint. */
+#ifndef ZRT_LAUNCH_MPI_GROUP_H
+#define ZRT_LAUNCH_MPI_GROUP_H
+
+#include <mpi.h>
+
+#include "launch/launch.h"
+
+/* The group's communicator; lent. Its error handler is MPI_ERRORS_RETURN. */
+MPI_Comm zrt__group_comm(const zrt__group *group);
+
+/* Wraps a duplicate of `comm`. Gives. Collective over comm. */
+zrt_status zrt__group_create(MPI_Comm comm, zrt__group **group_out);
+/* Ranks of the same colour in the order of `key`. Gives. Collective over the group. */
+zrt_status zrt__group_split(const zrt__group *group, int color, int key, zrt__group **group_out);
+/* Collective over the group. NULL is accepted. */
+void zrt__group_destroy(zrt__group **group);
+
+/* A place where comm/mpi keeps what all communicators of a group share; `destroy` runs with the group. */
+void *zrt__group_attachment(const zrt__group *group);
+void zrt__group_attach(const zrt__group *group, void *attachment, void (*destroy)(void *));
+
+/* Turns MPI's error code into a status with MPI's text in the message. */
+zrt_status zrt__mpi_check(int code, const char *call);
+
+#endif
