@@ -174,7 +174,7 @@ static zrt_status check_memory(zrt_engine *engine)
 static zrt_status open_device(zrt_engine *engine)
 {
     const zrt__placement *placement = zrt__context_placement(engine->context);
-    zrt__device_options options = {.n_threads = placement->n_cores, .cores = placement->cores,
+    zrt__device_options options = {.n_threads = placement->n_threads, .cores = placement->cores,
                                    .n_cores = placement->n_cores, .local_index = placement->local_rank,
                                    .deterministic = engine->settings.deterministic};
     ZRT_TRY(zrt__device_cpu_ops.open(&options, &engine->runtime.device));
