@@ -54,7 +54,7 @@ zrt_status run_folder_check(const char *given)
     if (given)
         ZRT_TRY(refuse_existing_run(given));
     /* The nearest folder that is there decides. */
-    strcpy(path, folder);
+    snprintf(path, sizeof path, "%s", folder);
     for (;;) {
         struct stat info;
         if (stat(path, &info) == 0) {
@@ -68,7 +68,7 @@ zrt_status run_folder_check(const char *given)
         if (slash && slash != path)
             *slash = '\0';
         else
-            strcpy(path, slash ? "/" : ".");
+            snprintf(path, sizeof path, "%s", slash ? "/" : ".");
     }
 }
 
@@ -78,7 +78,7 @@ static int make_parents(const char *folder)
     char path[PATH_MAX];
     if (strlen(folder) >= sizeof path)
         return ENAMETOOLONG;
-    strcpy(path, folder);
+    snprintf(path, sizeof path, "%s", folder);
     for (char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
         *slash = '\0';
         if (mkdir(path, 0777) != 0 && errno != EEXIST)

@@ -90,10 +90,11 @@ void tool_options_print(const tool_options *options, FILE *file)
         if (strcmp(option->group, group) != 0) {
             group = option->group;
             fprintf(file, "\n%s:\n", group);
-            if (options->takes_arguments)
-                print_arguments(file, group);
         }
         print_option(file, option->name, option->placeholder, option->help, option->fallback);
+        bool last = i + 1 == options->n_options || strcmp(options->options[i + 1].group, group) != 0;
+        if (last && options->takes_arguments)
+            print_arguments(file, group);
     }
     zrt_argument_info info;
     for (int i = 0; options->takes_arguments && tool_argument_get(i, &info); i++)

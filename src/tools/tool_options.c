@@ -195,15 +195,25 @@ static bool take_own(parser *p, tool_option *option, bool negated, const char *a
     return true;
 }
 
+/* As one types it, with '-' for '_'. */
+static void spell(const char *name, char spelled[LONGEST_NAME])
+{
+    snprintf(spelled, LONGEST_NAME, "%s", name);
+    for (char *c = spelled; *c; c++)
+        *c = *c == '_' ? '-' : *c;
+}
+
 static bool take_argument(parser *p, int index, bool negated, const char *attached)
 {
     const char *name = tool_argument_name(index);
+    char spelled[LONGEST_NAME];
+    spell(name, spelled);
     if (!tool_argument_is_switch(index)) {
-        const char *value = take_value(p, name, attached);
+        const char *value = take_value(p, spelled, attached);
         return value && add_argument(p, name, value);
     }
     bool value;
-    return take_switch(p, name, negated, attached, &value) && add_argument(p, name, value ? "true" : "false");
+    return take_switch(p, spelled, negated, attached, &value) && add_argument(p, name, value ? "true" : "false");
 }
 
 static int find_own(const tool_options *options, const char *name)
@@ -244,9 +254,7 @@ static bool unknown_option(parser *p, const char *name)
     if (!nearest)
         return complain(p, "unknown option --%s; --help lists the options", name);
     char spelled[LONGEST_NAME];
-    snprintf(spelled, sizeof spelled, "%s", nearest);
-    for (char *c = spelled; *c; c++)
-        *c = *c == '_' ? '-' : *c;
+    spell(nearest, spelled);
     return complain(p, "unknown option --%s; did you mean --%s?", name, spelled);
 }
 

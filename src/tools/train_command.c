@@ -34,6 +34,7 @@ static void print_help(const char *name, train_command_kind kind, const train_op
            "Options take --name VALUE or --name=VALUE, and '_' for '-'. Defaults are in [brackets].\n",
            name, purposes[kind], examples[kind]);
     tool_options_print(&options->parsed, stdout);
+    train_recipe_print(stdout);
     printf("\nExit status: 0 done, 1 the machine, input and output or memory failed, 2 options, configuration or input "
            "are wrong.\n");
 }
@@ -62,6 +63,7 @@ static zrt_status print_config(train_run *run)
 static zrt_status print_plan(train_run *run)
 {
     zrt_status status = ZRT_OK;
+    ZRT_TRY(train_run_plan_steps(run));
     if (zrt_rank(run->context) == 0)
         status = zrt_plan_print(run->context, run->model, run->config, n_pretended_ranks(run), stdout);
     return tool_agree(run->context, status);

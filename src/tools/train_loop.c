@@ -11,6 +11,8 @@
 
 /* Late enough that everything is warm, early enough that a short run has it. */
 #define TRACED_STEP 3
+/* How a rank that was signalled says so where all ranks meet: the least bad status, which reading data never gives. */
+#define STOP ZRT_ERR_USAGE
 
 /* What the handler can reach. */
 static volatile sig_atomic_t stop_requested;
@@ -34,7 +36,8 @@ static void watch_signals(bool watch)
 typedef struct loop {
     train_run *run;
     train_progress *progress;
-    int64_t step; /* done */
+    int64_t step;   /* done */
+    int64_t logged; /* the last of them with a row */
 } loop;
 
 static zrt_status micro_step(loop *l, bool first)
@@ -45,8 +48,11 @@ static zrt_status micro_step(loop *l, bool first)
     zrt_status status = zrt_loader_next(run->train_loader, &batch);
     /* One meeting for what only some ranks know: a file that cannot be read, a signal. */
     if (status == ZRT_OK && first && stop_requested)
-        status = ZRT_END;
-    ZRT_TRY(zrt_agree(run->context, status));
+        status = STOP;
+    status = zrt_agree(run->context, status);
+    run->stopped = status == STOP;
+    if (status != ZRT_OK)
+        return status;
     ZRT_TRY(zrt_engine_forward(run->engine, batch, &loss));
     ZRT_TRY(zrt_engine_backward(run->engine, loss));
     return zrt_engine_step(run->engine);
@@ -73,6 +79,7 @@ static zrt_status log_step(loop *l, bool evaluates)
     }
     ZRT_TRY(train_progress_log(l->progress, &metrics, evaluates ? &eval_loss : NULL));
     train_progress_resume(l->progress);
+    l->logged = l->step;
     return ZRT_OK;
 }
 
@@ -98,14 +105,13 @@ static zrt_status steps(loop *l)
     zrt_status status = ZRT_OK;
     while (l->step < l->run->n_steps && status == ZRT_OK)
         status = one_step(l);
-    if (status != ZRT_END)
+    if (!l->run->stopped)
         return status;
     /* Stopped by a signal: what was trained is still worth a number. */
     if (zrt_rank(l->run->context) == 0)
         fprintf(stderr, "%s: stopped by a signal after step %lld of %lld\n", tool_report_program(), (long long)l->step,
                 (long long)l->run->n_steps);
-    l->run->stopped = true;
-    return l->step > 0 ? log_step(l, false) : ZRT_OK;
+    return l->step > l->logged ? log_step(l, false) : ZRT_OK;
 }
 
 zrt_status train_loop(train_run *run)

@@ -23,6 +23,9 @@ typedef struct train_options {
 void train_options_init(train_options *options, bool generates);
 void train_options_release(train_options *options);
 
+/* Writes what the default model's recipe sets, for --help. */
+void train_recipe_print(FILE *file);
+
 /* What the configuration is asked about: the ranks and the model that it is resolved for. */
 typedef struct train_target {
     int n_ranks;

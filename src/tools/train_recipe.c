@@ -22,7 +22,16 @@ static const tool_argument recipe[] = {
     {"eval_steps", "250"},
 };
 #define N_RECIPE (sizeof recipe / sizeof *recipe)
-#define RECIPE_STAGE "3"
+/* Without a file states are sharded, whatever the model. */
+#define STAGE "3"
+
+/* An engine is one that could train: as little of that as there is. */
+static const tool_argument generation[] = {
+    {"per_device_train_batch_size", "1"},
+    {"per_device_eval_batch_size", "1"},
+    {"max_steps", "1"},
+};
+#define N_GENERATION (sizeof generation / sizeof *generation)
 
 /* The file and the command line. */
 static zrt_status set_given(const train_options *options, zrt_config *config)
@@ -42,15 +51,36 @@ static zrt_status resolves(const train_target *target, zrt_config *config)
     return status;
 }
 
+/* Whether the argument was given, by the file's zerort.arguments or the command line. */
+static zrt_status is_given(const train_target *target, zrt_config *config, const char *name, bool *given_out)
+{
+    char *text = NULL, line[128];
+    size_t bytes = 0;
+    FILE *memory = open_memstream(&text, &bytes);
+    *given_out = false;
+    if (!memory)
+        return tool_fail(ZRT_ERR_MEMORY, "out of memory for the configuration");
+    /* The explanation has a line for each argument that was set. */
+    zrt_status status = zrt_config_explain(config, target->n_ranks, target->hidden_size, memory);
+    bool written = fclose(memory) == 0;
+    snprintf(line, sizeof line, "  %s = ", name);
+    *given_out = written && text && strstr(text, line) != NULL;
+    free(text);
+    return status;
+}
+
 /* Whether the file leaves room for this argument: one that contradicts it does not resolve. */
 static zrt_status leaves_room(const train_options *options, const train_target *target, const tool_argument *argument,
                               bool *room_out)
 {
     zrt_config *trial = NULL;
+    bool given = false;
     *room_out = false;
     ZRT_TRY(zrt_config_create(&trial));
     zrt_status status = set_given(options, trial);
-    if (status == ZRT_OK) {
+    if (status == ZRT_OK)
+        status = is_given(target, trial, argument->name, &given);
+    if (status == ZRT_OK && !given) {
         status = zrt_config_set_argument(trial, argument->name, argument->value);
         if (status == ZRT_OK)
             status = resolves(target, trial);
@@ -61,35 +91,51 @@ static zrt_status leaves_room(const train_options *options, const train_target *
     return status;
 }
 
+/* These say the same in other words. */
 static bool is_spoken_for(const train_options *options, const char *name)
 {
-    const tool_options *parsed = &options->parsed;
-    if (strcmp(name, "max_steps") == 0 && tool_options_given(parsed, "num_train_epochs"))
-        return true;
-    if (strcmp(name, "warmup_steps") == 0 && tool_options_given(parsed, "warmup_ratio"))
-        return true;
-    return tool_options_given(parsed, name);
+    return (strcmp(name, "max_steps") == 0 && tool_options_given(&options->parsed, "num_train_epochs")) ||
+           (strcmp(name, "warmup_steps") == 0 && tool_options_given(&options->parsed, "warmup_ratio"));
 }
 
-static zrt_status set_recipe(const train_options *options, const train_target *target, zrt_config *config)
+static zrt_status set_where_silent(const train_options *options, const train_target *target,
+                                   const tool_argument *arguments, size_t n_arguments, zrt_config *config)
 {
-    if (!options->deepspeed)
-        ZRT_TRY(zrt_config_set(config, "zero_optimization.stage", RECIPE_STAGE));
-    for (size_t i = 0; i < N_RECIPE; i++) {
-        bool room = !is_spoken_for(options, recipe[i].name);
-        if (room && options->deepspeed)
-            ZRT_TRY(leaves_room(options, target, &recipe[i], &room));
+    for (size_t i = 0; i < n_arguments; i++) {
+        bool room = !is_spoken_for(options, arguments[i].name);
         if (room)
-            ZRT_TRY(zrt_config_set_argument(config, recipe[i].name, recipe[i].value));
+            ZRT_TRY(leaves_room(options, target, &arguments[i], &room));
+        if (room)
+            ZRT_TRY(zrt_config_set_argument(config, arguments[i].name, arguments[i].value));
     }
     return ZRT_OK;
+}
+
+void train_recipe_print(FILE *file)
+{
+    fprintf(file, "\nThe model small sets what neither a file nor an option says:\n ");
+    int column = 1;
+    for (size_t i = 0; i < N_RECIPE; i++) {
+        char text[96];
+        int length = snprintf(text, sizeof text, " --%s %s", recipe[i].name, recipe[i].value);
+        for (char *c = text + 3; *c; c++)
+            *c = *c == '_' ? '-' : *c;
+        if (column + length > 100)
+            column = fprintf(file, "\n ") - 1;
+        column += fprintf(file, "%s", text);
+    }
+    fprintf(file, "\nWithout --deepspeed the ZeRO stage is " STAGE ".\n");
 }
 
 static zrt_status configure(const train_options *options, const train_target *target, zrt_config *config)
 {
     ZRT_TRY(set_given(options, config));
-    ZRT_TRY(resolves(target, config)); /* what is wrong with it, before the recipe comes in */
-    return target->is_small ? set_recipe(options, target, config) : ZRT_OK;
+    ZRT_TRY(resolves(target, config)); /* what is wrong with it, before the rest comes in */
+    if (!options->deepspeed)
+        ZRT_TRY(zrt_config_set(config, "zero_optimization.stage", STAGE));
+    if (options->generates)
+        return set_where_silent(options, target, generation, N_GENERATION, config);
+    return target->is_small ? set_where_silent(options, target, recipe, N_RECIPE, config) : ZRT_OK;
 }
 
 zrt_status train_options_configure(const train_options *options, const train_target *target, zrt_config **config_out)

@@ -15,6 +15,8 @@
 #define LONGEST_DEFAULT_LENGTH 1024
 /* 256 bytes and room for special tokens and padding. */
 #define LARGEST_BYTE_VOCABULARY 512
+/* A plan without data has a schedule all the same. */
+#define PLANNED_STEPS "1000"
 
 static int n_planned_ranks(const train_run *run)
 {
@@ -94,9 +96,10 @@ static zrt_status count_steps(train_run *run)
     run->n_steps = settings->max_steps;
     if (run->n_steps > 0)
         return ZRT_OK;
-    double n_steps =
-        settings->epochs * (double)(zrt_loader_batches_per_epoch(run->train_loader) / settings->accumulation);
-    run->n_steps = (int64_t)ceil(n_steps);
+    int64_t step_rows = settings->micro_rows * settings->accumulation * n_planned_ranks(run);
+    int64_t n_rows = zrt_dataset_n_rows(run->train_data);
+    int64_t epoch_steps = settings->drop_last ? n_rows / step_rows : (n_rows + step_rows - 1) / step_rows;
+    run->n_steps = (int64_t)ceil(settings->epochs * (double)epoch_steps);
     if (run->n_steps < 1)
         run->n_steps = 1;
     char text[32];
@@ -124,14 +127,19 @@ static zrt_status try_first_batch(zrt_loader *loader)
     return status < 0 ? status : zrt_loader_seek(loader, 0);
 }
 
+static zrt_dataset_options part_of(const train_run *run)
+{
+    return (zrt_dataset_options){
+        .length = run->length,
+        .vocab_size = zrt_model_get_info(run->model)->vocab_size,
+        .held_out_fraction = run->options->eval_files.n_words ? 0 : run->options->validation_percent / 100,
+    };
+}
+
 static zrt_status open_data(train_run *run)
 {
     const train_options *options = run->options;
-    zrt_dataset_options part = {
-        .length = run->length,
-        .vocab_size = zrt_model_get_info(run->model)->vocab_size,
-        .held_out_fraction = options->eval_files.n_words ? 0 : options->validation_percent / 100,
-    };
+    zrt_dataset_options part = part_of(run);
     bool splits = part.held_out_fraction > 0;
     ZRT_TRY(choose_files(run));
     part.split = splits ? ZRT_SPLIT_TRAIN : ZRT_SPLIT_ALL;
@@ -151,6 +159,24 @@ static zrt_status open_data(train_run *run)
 zrt_status train_run_open_data(train_run *run)
 {
     return tool_agree(run->context, open_data(run));
+}
+
+static zrt_status plan_steps(train_run *run)
+{
+    zrt_dataset_options part = part_of(run);
+    part.split = part.held_out_fraction > 0 ? ZRT_SPLIT_TRAIN : ZRT_SPLIT_ALL;
+    if (run->settings.max_steps > 0)
+        return ZRT_OK;
+    if (run->options->train_files.n_words == 0)
+        return zrt_config_set_argument(run->config, "max_steps", PLANNED_STEPS);
+    ZRT_TRY(choose_files(run));
+    ZRT_TRY(zrt_dataset_open(run->paths, run->n_paths, &part, &run->train_data));
+    return count_steps(run);
+}
+
+zrt_status train_run_plan_steps(train_run *run)
+{
+    return tool_agree(run->context, plan_steps(run));
 }
 
 /* ---- engine ---- */

@@ -32,6 +32,8 @@ typedef struct train_run {
 zrt_status train_run_configure(train_run *run);
 /* Opens the data and counts the steps. */
 zrt_status train_run_open_data(train_run *run);
+/* Counts the steps of a run that is only planned. */
+zrt_status train_run_plan_steps(train_run *run);
 /* Compiles, allocates, loads weights. */
 zrt_status train_run_create_engine(train_run *run);
 /* Makes the run folder with resolved.json and plan.txt. */

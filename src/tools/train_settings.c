@@ -15,9 +15,9 @@ typedef struct question {
 static zrt_status get(const question *q, const char *key, double *number_out)
 {
     char text[64];
-    ZRT_TRY(zrt_config_get(q->config, q->n_ranks, q->hidden_size, key, text, sizeof text));
-    *number_out = strtod(text, NULL); /* null: 0 */
-    return ZRT_OK;
+    zrt_status status = zrt_config_get(q->config, q->n_ranks, q->hidden_size, key, text, sizeof text);
+    *number_out = status == ZRT_OK ? strtod(text, NULL) : 0;
+    return status == ZRT_ERR_USAGE ? ZRT_OK : status; /* no such value: 0 */
 }
 
 static zrt_status get_count(const question *q, const char *key, int64_t *count_out)

@@ -65,8 +65,8 @@ refuse 2 'stray word' "'text'" -- "$train" text
 refuse 2 'number that is none' learning abc -- "$train" --learning-rate abc "${few[@]}"
 refuse 2 'rate below 0' learning -1 -- "$train" --learning-rate -1 "${few[@]}"
 refuse 2 'switch that is none' bf16 maybe -- "$train" --bf16=maybe
-refuse 2 'length that is none' --seq-length 12x -- "$train" --seq-length 12x
-refuse 2 'size that is none' --host-memory lots -- "$train" --host-memory lots
+refuse 2 'length that is none' seq_length 12x -- "$train" --seq-length 12x
+refuse 2 'size that is none' host_memory lots -- "$train" --host-memory lots
 refuse 2 'unknown schedule' lr cosin -- "$train" --lr-scheduler-type cosin "${few[@]}"
 refuse 2 'unknown device' device tpu -- "$train" --device tpu "${few[@]}"
 refuse 2 'unknown model' smal small -- "$train" --model smal "${few[@]}"
@@ -92,7 +92,7 @@ refuse 2 'tokens shorter than a header' "$work/header.bin" -- "$train" --train-f
 refuse 2 'array that is none' "$work/wrong.npy" -- "$train" --train-file "$work/wrong.npy" --output-dir "$work/new"
 refuse 2 'HDF5 that is none' "$work/wrong.h5" -- "$train" --train-file "$work/wrong.h5" --output-dir "$work/new"
 refuse 2 'wildcard without a file' "$work/no*.txt" -- "$train" --train-file "$work/no*.txt" --output-dir "$work/new"
-refuse 2 'text shorter than a row' seq-length -- "$train" --train-file "$work/brief.txt" --output-dir "$work/new"
+refuse 2 'text shorter than a row' brief.txt 128 -- "$train" --train-file "$work/brief.txt" --output-dir "$work/new"
 refuse 2 'sequence longer than the model' --seq-length 129 128 -- "$train" --seq-length 129 "${few[@]}"
 refuse 2 'damaged weights' model.safetensors -- "$train" --model "$work/damaged" "${few[@]}"
 refuse 2 'truncated weights' model.safetensors -- "$train" --model "$work/cut" "${few[@]}"
