@@ -1,8 +1,8 @@
 /* MPI start-up. */
 #include "config.h"
 
+#include <sched.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 #include <mpi.h>
@@ -21,102 +21,154 @@ struct zrt_context {
     bool owns_mpi;
 };
 
-static long environment_number(const char *name)
+/* What Open MPI should know before it starts; what the user has set stays. */
+static void prepare_environment(void)
 {
-    const char *text = getenv(name);
-    return text != NULL ? strtol(text, NULL, 10) : 0;
+    /* A rank that waits inside MPI gives its core to the threads that compute, its own too. mpirun turns this on when it
+     * oversubscribes, srun does not. */
+    setenv("OMPI_MCA_mpi_yield_when_idle", "1", 0);
+    /* A program without a launcher needs no daemon of its own, which Open MPI would start and wait for. */
+    if (getenv("OMPI_COMM_WORLD_SIZE") == NULL && getenv("PMIX_RANK") == NULL && getenv("PMI_RANK") == NULL &&
+        getenv("PMI_FD") == NULL)
+        setenv("OMPI_MCA_ess_singleton_isolated", "1", 0);
 }
 
-/* mpirun knows when it oversubscribes; srun does not, and then a rank that spins in MPI steals the core that another computes on. */
-static void yield_when_oversubscribed(void)
+/* Ranks of a node that may use the same processors divide them; each keeps those that only it may use. */
+static zrt_status divide_cores(const zrt__group *node, const cpu_set_t *before, zrt_context *context)
 {
-    long local = environment_number("OMPI_COMM_WORLD_LOCAL_SIZE");
-    if (local == 0)
-        local = environment_number("SLURM_NTASKS_PER_NODE");
-    if (local == 0)
-        local = environment_number("SLURM_TASKS_PER_NODE");
-    if (local > sysconf(_SC_NPROCESSORS_ONLN))
-        setenv("OMPI_MCA_mpi_yield_when_idle", "1", 0);
-}
-
-static zrt_status local_ranks(zrt_context *context)
-{
-    MPI_Comm world = zrt__group_comm(context->world), host;
     zrt__placement *p = &context->placement;
-    ZRT_TRY(zrt__mpi_check(MPI_Comm_split_type(world, MPI_COMM_TYPE_SHARED, p->rank, MPI_INFO_NULL, &host),
-                           "MPI_Comm_split_type"));
-    MPI_Comm_rank(host, &p->local_rank);
-    MPI_Comm_size(host, &p->local_size);
-    MPI_Comm_free(&host);
-    return ZRT_OK;
+    cpu_set_t allowed, *all = zrt__malloc((size_t)p->local_size * sizeof *all);
+    bool undone = zrt__cores_allowed(before, &allowed);
+    int index = 0, n = 0;
+    zrt_status status = zrt__group_agree(node, all != NULL ? ZRT_OK : ZRT_ERR_MEMORY);
+    if (status == ZRT_OK)
+        status = zrt__group_all_gather(node, &allowed, all, sizeof allowed);
+    for (int i = 0; status == ZRT_OK && i < p->local_size; i++)
+        if (CPU_EQUAL(&all[i], &allowed)) {
+            index += i < p->local_rank;
+            n++;
+        }
+    free(all);
+    if (status == ZRT_OK)
+        status = zrt__cores_share(&allowed, index, n, &context->cores, &p->n_cores, &p->n_threads);
+    p->cores = context->cores;
+    if (status == ZRT_OK && undone) {
+        /* threads that this one starts inherit where it may run; where it is not allowed it stays where it is */
+        cpu_set_t mine;
+        CPU_ZERO(&mine);
+        for (int i = 0; i < p->n_cores; i++)
+            CPU_SET(p->cores[i], &mine);
+        sched_setaffinity(0, sizeof mine, &mine);
+    }
+    return status;
 }
 
-static zrt_status create(MPI_Comm comm, bool owns_mpi, zrt_context **context_out)
+static zrt_status place(zrt_context *context, const cpu_set_t *before)
+{
+    zrt__placement *p = &context->placement;
+    zrt__group *node;
+    p->rank = zrt__group_rank(context->world);
+    p->size = zrt__group_size(context->world);
+    p->host = context->host;
+    gethostname(context->host, sizeof context->host - 1);
+    zrt__error_set_rank(p->size > 1 ? p->rank : -1);
+    ZRT_TRY(zrt__group_split(context->world, zrt__group_node(context->world), p->rank, &node));
+    p->local_rank = zrt__group_rank(node);
+    p->local_size = zrt__group_size(node);
+    zrt_status status = divide_cores(node, before, context);
+    zrt__group_destroy(&node);
+    return status;
+}
+
+static void context_free(zrt_context *context)
+{
+    zrt__group_destroy(&context->world);
+    free(context->cores);
+    free(context);
+    zrt__error_set_rank(-1);
+}
+
+/* Collective over comm; all ranks succeed or all fail. */
+static zrt_status create(MPI_Comm comm, const cpu_set_t *before, bool owns_mpi, zrt_context **context_out)
 {
     zrt_context *context = zrt__calloc(1, sizeof *context);
-    if (context == NULL)
-        return ZRT_ERR_MEMORY;
+    if (!zrt__mpi_all(comm, context != NULL)) {
+        zrt_status mine =
+            context != NULL ? zrt__fail(ZRT_ERR_MEMORY, "another rank has no memory to start") : ZRT_ERR_MEMORY;
+        free(context);
+        return mine;
+    }
     context->owns_mpi = owns_mpi;
     zrt_status status = zrt__group_create(comm, &context->world);
-    if (status == ZRT_OK) {
-        zrt__placement *p = &context->placement;
-        p->rank = zrt__group_rank(context->world);
-        p->size = zrt__group_size(context->world);
-        zrt__error_set_rank(p->size > 1 ? p->rank : -1);
-        gethostname(context->host, sizeof context->host - 1);
-        p->host = context->host;
-        status = local_ranks(context);
-        if (status == ZRT_OK)
-            status = zrt__cores_share(p->local_rank, p->local_size, &context->cores, &p->n_cores, &p->n_threads);
-        p->cores = context->cores;
-        status = zrt__group_agree(context->world, status);
-    }
+    if (status == ZRT_OK)
+        status = zrt__group_agree(context->world, place(context, before));
     if (status != ZRT_OK) {
-        zrt__group_destroy(&context->world);
-        free(context->cores);
-        free(context);
+        context_free(context);
         return status;
     }
     *context_out = context;
     return ZRT_OK;
 }
 
-static zrt_status check_threads(int provided)
+static zrt_status check_threads(int provided, const char *what_to_do)
 {
+    static const char *const names[] = {"MPI_THREAD_SINGLE", "MPI_THREAD_FUNNELED", "MPI_THREAD_SERIALIZED"};
     if (provided >= MPI_THREAD_MULTIPLE)
         return ZRT_OK;
-    return zrt__fail(
-        ZRT_ERR_COMM,
-        "MPI gives thread level %d and zerort needs MPI_THREAD_MULTIPLE: use an MPI built with thread support, "
-        "and initialise it with MPI_Init_thread(MPI_THREAD_MULTIPLE)",
-        provided);
+    return zrt__fail(ZRT_ERR_NOT_SUPPORTED, "MPI provides %s, but each stream communicates in a thread of its own: %s",
+                     provided >= 0 ? names[provided] : "no threads", what_to_do);
 }
 
-zrt_status zrt_init(int *argc, char ***argv, zrt_context **context_out)
+static void affinity(cpu_set_t *set)
 {
-    int initialized = 0, provided = 0;
-    MPI_Initialized(&initialized);
-    if (initialized)
-        return zrt_init_comm(MPI_COMM_WORLD, context_out);
-    yield_when_oversubscribed();
-    ZRT_TRY(zrt__mpi_check(MPI_Init_thread(argc, argv, MPI_THREAD_MULTIPLE, &provided), "MPI_Init_thread"));
-    zrt_status status = check_threads(provided);
-    if (status == ZRT_OK)
-        status = create(MPI_COMM_WORLD, true, context_out);
-    if (status != ZRT_OK)
-        MPI_Finalize();
-    return status;
+    if (sched_getaffinity(0, sizeof *set, set) != 0)
+        CPU_ZERO(set);
 }
 
 zrt_status zrt_init_comm(MPI_Comm comm, zrt_context **context_out)
 {
-    int initialized = 0, provided = 0;
+    int initialized = 0, finalized = 0, provided = MPI_THREAD_SINGLE;
+    cpu_set_t before;
+    *context_out = NULL;
     MPI_Initialized(&initialized);
-    if (!initialized)
-        return zrt__fail(ZRT_ERR_USAGE, "zrt_init_comm before MPI_Init_thread");
+    MPI_Finalized(&finalized);
+    if (!initialized || finalized)
+        return zrt__fail(ZRT_ERR_USAGE,
+                         "zrt_init_comm when MPI %s: it needs a communicator of a running MPI (zrt_init starts it)",
+                         finalized ? "has ended" : "has not started");
+    if (comm == MPI_COMM_NULL)
+        return zrt__fail(ZRT_ERR_USAGE, "zrt_init_comm with MPI_COMM_NULL: give a communicator that this rank is in");
     MPI_Query_thread(&provided);
-    ZRT_TRY(check_threads(provided));
-    return create(comm, false, context_out);
+    ZRT_TRY(check_threads(provided, "start MPI by MPI_Init_thread with MPI_THREAD_MULTIPLE, or let zrt_init start it"));
+    affinity(&before);
+    return create(comm, &before, false, context_out);
+}
+
+zrt_status zrt_init(int *argc, char ***argv, zrt_context **context_out)
+{
+    int initialized = 0, finalized = 0, provided = MPI_THREAD_SINGLE;
+    cpu_set_t before, after;
+    *context_out = NULL;
+    MPI_Initialized(&initialized);
+    MPI_Finalized(&finalized);
+    if (finalized)
+        return zrt__fail(ZRT_ERR_USAGE, "zrt_init after MPI has ended, which starts once in a process: start it in the "
+                                        "program and lend it by zrt_init_comm to start zerort again");
+    if (initialized)
+        return zrt_init_comm(MPI_COMM_WORLD, context_out);
+    affinity(&before);
+    prepare_environment();
+    ZRT_TRY(zrt__mpi_check(MPI_Init_thread(argc, argv, MPI_THREAD_MULTIPLE, &provided), "MPI_Init_thread"));
+    /* Without mpirun, Open MPI may bind in there what Slurm left unbound. */
+    affinity(&after);
+    if (!CPU_EQUAL(&before, &after))
+        sched_setaffinity(0, sizeof before, &before);
+    zrt_status status = check_threads(provided, "use an MPI that is built with thread support");
+    if (status == ZRT_OK)
+        status = create(MPI_COMM_WORLD, &before, true, context_out);
+    if (status != ZRT_OK)
+        MPI_Finalize();
+    return status;
 }
 
 void zrt_finalize(zrt_context **context)
@@ -124,11 +176,8 @@ void zrt_finalize(zrt_context **context)
     if (context == NULL || *context == NULL)
         return;
     bool owns_mpi = (*context)->owns_mpi;
-    zrt__group_destroy(&(*context)->world);
-    free((*context)->cores);
-    free(*context);
+    context_free(*context);
     *context = NULL;
-    zrt__error_set_rank(-1);
     if (owns_mpi)
         MPI_Finalize();
 }

@@ -1,16 +1,27 @@
-/* Which cores a rank may use. */
+/* Which logical processors this rank may use, and its share of them. */
 #ifndef ZRT_LAUNCH_CORES_H
 #define ZRT_LAUNCH_CORES_H
 
+#include <sched.h>
+#include <stdbool.h>
+
 #include <zerort/status.h>
 
-/* The share of rank `local_rank` of `local_size` in this host's cores: *cores_out (malloc'ed) are the logical processors that its threads
- * may run on, one a core; *n_threads_out how many of them compute. With fewer cores than ranks they all may use all, with one
- * thread each.
+/* The processors that the user, Slurm or the control group left to this rank, from the affinity that it started with.
  *
- * What Open MPI bound the rank to by its own defaults (one core for 2 ranks, a socket beyond) is ignored. What Slurm bound
- * (SLURM_CPU_BIND_TYPE other than none), what was bound without mpirun (taskset), and everything where ZERORT_KEEP_BINDING is
- * set, is kept: then the share is what the rank is bound to. */
-zrt_status zrt__cores_share(int local_rank, int local_size, int **cores_out, int *n_cores_out, int *n_threads_out);
+ * Kept: an affinity that was asked for: taskset, Slurm's --cpu-bind (the mask that srun gave), mpirun's --bind-to, --cpu-set,
+ * --cpu-list or a rank file, and any at all where ZERORT_KEEP_BINDING is set. Undone: what mpirun binds when nobody asked (one
+ * core a rank at one or two ranks, a socket beyond), because a rank has threads. mpirun tells by its environment:
+ * OMPI_MCA_orte_bound_at_launch without OMPI_MCA_hwloc_base_binding_policy or one of the others; a policy that stands only in
+ * openmpi-mca-params.conf is not seen and counts as the default. What stands instead is the affinity of mpirun's daemon, the
+ * ancestor that started the rank, which has what the user or Slurm gave the whole job; without one, all processors of the
+ * control group. True when a default binding was undone. */
+bool zrt__cores_allowed(const cpu_set_t *before, cpu_set_t *allowed_out);
+
+/* Share number `index` of `n` of the processors in `allowed`, neighbours in the machine together: whole cores (the first
+ * processor of each, as a second hardware thread adds little to matrix products) while there is one for each share, else
+ * hardware threads; with fewer than shares, all of them for everybody, with one thread each. *cores_out is malloc'ed. */
+zrt_status zrt__cores_share(const cpu_set_t *allowed, int index, int n, int **cores_out, int *n_cores_out,
+                            int *n_threads_out);
 
 #endif
