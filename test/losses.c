@@ -22,26 +22,45 @@ typedef struct losses_options {
     int steps;
 } losses_options;
 
-#define TRY(call)                                                        \
-    do {                                                                 \
-        zrt_status try_ = (call);                                        \
-        if (try_ != ZRT_OK) {                                            \
-            fprintf(stderr, "losses: %s\n", zrt_error_message());        \
-            return try_;                                                 \
-        }                                                                \
+#define TRY(call)                                                 \
+    do {                                                          \
+        zrt_status try_ = (call);                                 \
+        if (try_ != ZRT_OK) {                                     \
+            fprintf(stderr, "losses: %s\n", zrt_error_message()); \
+            return try_;                                          \
+        }                                                         \
     } while (0)
 
 static zrt_status make_model(const losses_options *options, zrt_model **model_out)
 {
-    zrt_gpt2_spec gpt2 = {.vocab_size = VOCAB, .n_positions = LENGTH, .n_embd = 40, .n_layer = 3, .n_head = 4,
-                          .layer_norm_epsilon = 1e-5f, .initializer_range = 0.02f, .resid_pdrop = options->dropout,
-                          .embd_pdrop = options->dropout, .attn_pdrop = options->dropout,
-                          .activation_function = ZRT_GELU_TANH, .tie_word_embeddings = true, .scale_attn_weights = true};
-    zrt_llama_spec llama = {.vocab_size = VOCAB, .max_position_embeddings = LENGTH, .hidden_size = 40,
-                            .intermediate_size = 72, .num_hidden_layers = 3, .num_attention_heads = 4,
-                            .num_key_value_heads = 2, .head_dim = 10, .rms_norm_eps = 1e-5f, .initializer_range = 0.02f,
-                            .attention_dropout = options->dropout, .rope = {.theta = 10000}, .hidden_act = ZRT_SILU,
-                            .bos_token_id = -1, .eos_token_id = -1};
+    zrt_gpt2_spec gpt2 = {.vocab_size = VOCAB,
+                          .n_positions = LENGTH,
+                          .n_embd = 40,
+                          .n_layer = 3,
+                          .n_head = 4,
+                          .layer_norm_epsilon = 1e-5f,
+                          .initializer_range = 0.02f,
+                          .resid_pdrop = options->dropout,
+                          .embd_pdrop = options->dropout,
+                          .attn_pdrop = options->dropout,
+                          .activation_function = ZRT_GELU_TANH,
+                          .tie_word_embeddings = true,
+                          .scale_attn_weights = true};
+    zrt_llama_spec llama = {.vocab_size = VOCAB,
+                            .max_position_embeddings = LENGTH,
+                            .hidden_size = 40,
+                            .intermediate_size = 72,
+                            .num_hidden_layers = 3,
+                            .num_attention_heads = 4,
+                            .num_key_value_heads = 2,
+                            .head_dim = 10,
+                            .rms_norm_eps = 1e-5f,
+                            .initializer_range = 0.02f,
+                            .attention_dropout = options->dropout,
+                            .rope = {.theta = 10000},
+                            .hidden_act = ZRT_SILU,
+                            .bos_token_id = -1,
+                            .eos_token_id = -1};
     return strcmp(options->model, "llama") == 0 ? zrt_model_llama(&llama, model_out) : zrt_model_gpt2(&gpt2, model_out);
 }
 
@@ -56,7 +75,7 @@ static zrt_status make_config(const losses_options *options, zrt_config **config
     TRY(zrt_config_set(config, "train_micro_batch_size_per_gpu", options->micro));
     TRY(zrt_config_set(config, "gradient_accumulation_steps", options->accumulation));
     TRY(zrt_config_set(config, "zerort.recompute", options->recompute));
-    const char *const arguments[][2] = {{"learning_rate", "3e-3"}, {"max_steps", steps}, {"warmup_steps", "2"},
+    const char *const arguments[][2] = {{"learning_rate", "3e-3"},       {"max_steps", steps},    {"warmup_steps", "2"},
                                         {"lr_scheduler_type", "cosine"}, {"weight_decay", "0.1"}, {"seed", "7"}};
     for (size_t i = 0; i < sizeof arguments / sizeof *arguments; i++)
         TRY(zrt_config_set_argument(config, arguments[i][0], arguments[i][1]));
@@ -116,11 +135,15 @@ static zrt_status train(zrt_context *context, const losses_options *options)
 
 int main(int argc, char **argv)
 {
-    static const struct option long_options[] = {
-        {"zero-stage", required_argument, NULL, 's'}, {"gradient-accumulation-steps", required_argument, NULL, 'a'},
-        {"micro-batch", required_argument, NULL, 'b'}, {"recompute", required_argument, NULL, 'r'},
-        {"dropout", required_argument, NULL, 'p'}, {"model", required_argument, NULL, 'm'},
-        {"steps", required_argument, NULL, 'n'}, {"dtype", required_argument, NULL, 't'}, {0}};
+    static const struct option long_options[] = {{"zero-stage", required_argument, NULL, 's'},
+                                                 {"gradient-accumulation-steps", required_argument, NULL, 'a'},
+                                                 {"micro-batch", required_argument, NULL, 'b'},
+                                                 {"recompute", required_argument, NULL, 'r'},
+                                                 {"dropout", required_argument, NULL, 'p'},
+                                                 {"model", required_argument, NULL, 'm'},
+                                                 {"steps", required_argument, NULL, 'n'},
+                                                 {"dtype", required_argument, NULL, 't'},
+                                                 {0}};
     losses_options options = {"3", "3", "1", "none", "gpt2", "fp32", 0, 20};
     zrt_context *context = NULL;
     for (int c; (c = getopt_long(argc, argv, "", long_options, NULL)) != -1;) {

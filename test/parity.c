@@ -98,7 +98,10 @@ static zrt_batch share(const zrt_context *context, const tokens *t, int64_t i, i
     if (n < 0)
         n = 0;
     int64_t at = n > 0 ? (i * t->batch + first) * t->length : 0;
-    zrt_batch batch = {.n_rows = n, .length = t->length, .n_fields = 2, .names = {"input_ids", "labels"},
+    zrt_batch batch = {.n_rows = n,
+                       .length = t->length,
+                       .n_fields = 2,
+                       .names = {"input_ids", "labels"},
                        .label_positions = t->length - 1};
     batch.fields[0] = (zrt_view){t->ids + at, ZRT_INT32, 2, {n, t->length}};
     batch.fields[1] = (zrt_view){t->labels + at, ZRT_INT32, 2, {n, t->length}};
@@ -118,12 +121,20 @@ static zrt_engine *make_engine(zrt_context *context, zrt_model *model, const run
                                    {"zerort.recompute", options->recompute},
                                    {"zero_optimization.stage3_param_persistence_threshold", "0"},
                                    {"zero_optimization.stage3_max_live_parameters", options->max_live}};
-    const char *const arguments[][2] = {{"learning_rate", "3e-3"}, {"adam_beta1", "0.9"}, {"adam_beta2", "0.95"},
-                                        {"adam_epsilon", "1e-8"}, {"weight_decay", "0.1"}, {"max_grad_norm", "1.0"},
-                                        {"lr_scheduler_type", "cosine"}, {"warmup_steps", "4"}, {"max_steps", "20"},
-                                        {"seq_length", length}, {"per_device_train_batch_size", rows},
+    const char *const arguments[][2] = {{"learning_rate", "3e-3"},
+                                        {"adam_beta1", "0.9"},
+                                        {"adam_beta2", "0.95"},
+                                        {"adam_epsilon", "1e-8"},
+                                        {"weight_decay", "0.1"},
+                                        {"max_grad_norm", "1.0"},
+                                        {"lr_scheduler_type", "cosine"},
+                                        {"warmup_steps", "4"},
+                                        {"max_steps", "20"},
+                                        {"seq_length", length},
+                                        {"per_device_train_batch_size", rows},
                                         {"gradient_accumulation_steps", options->accumulation},
-                                        {"per_device_eval_batch_size", NULL}, {"device", options->device}};
+                                        {"per_device_eval_batch_size", NULL},
+                                        {"device", options->device}};
     char evaluation_rows[32];
     snprintf(evaluation_rows, sizeof evaluation_rows, "%lld",
              (long long)((t->batch + zrt_size(context) - 1) / zrt_size(context)));
@@ -132,7 +143,8 @@ static zrt_engine *make_engine(zrt_context *context, zrt_model *model, const run
         if (keys[i][1] != NULL)
             check(zrt_config_set(config, keys[i][0], keys[i][1]), keys[i][0]);
     for (size_t i = 0; i < sizeof arguments / sizeof *arguments; i++) {
-        const char *value = strcmp(arguments[i][0], "per_device_eval_batch_size") == 0 ? evaluation_rows : arguments[i][1];
+        const char *value =
+            strcmp(arguments[i][0], "per_device_eval_batch_size") == 0 ? evaluation_rows : arguments[i][1];
         if (value != NULL)
             check(zrt_config_set_argument(config, arguments[i][0], value), arguments[i][0]);
     }
@@ -207,7 +219,8 @@ static double compare_tensors(zrt_engine *engine, const zrt_model *model, zrt__s
         snprintf(key, sizeof key, "%s.%s", prefix, name);
         if (zrt__safetensors_find(file, key) == NULL)
             continue;
-        float *values = need(malloc((size_t)n * sizeof *values)), *expected = need(malloc((size_t)n * sizeof *expected));
+        float *values = need(malloc((size_t)n * sizeof *values)),
+              *expected = need(malloc((size_t)n * sizeof *expected));
         check(zrt_engine_get_full(engine, name, state, values), key);
         check(zrt__safetensors_read(file, key, 0, n, expected), key);
         /* The gradient of GPT-2's key bias is mathematically zero: Adam turns its rounding into full steps. */
@@ -244,8 +257,8 @@ static void run_step(zrt_context *context, zrt_engine *engine, const run_options
     }
 }
 
-static void compare_training(zrt_context *context, zrt_engine *engine, const run_options *options, zrt__safetensors *file,
-                             const tokens *t, double *losses_out, double *norms_out)
+static void compare_training(zrt_context *context, zrt_engine *engine, const run_options *options,
+                             zrt__safetensors *file, const tokens *t, double *losses_out, double *norms_out)
 {
     *losses_out = *norms_out = 0;
     for (int64_t i = 0; i < t->n; i++) {
@@ -258,8 +271,8 @@ static void compare_training(zrt_context *context, zrt_engine *engine, const run
         double loss = fabs(metrics.loss - expected[0]) / expected[0];
         double norm = fabs(metrics.grad_norm - expected[1]) / expected[1];
         if (getenv("ZRT_PARITY_VERBOSE") != NULL)
-            fprintf(stderr, "step %lld loss %.9g (%.9g) norm %.9g (%.9g) lr %.6g\n", (long long)i, metrics.loss, expected[0],
-                    metrics.grad_norm, expected[1], metrics.learning_rate);
+            fprintf(stderr, "step %lld loss %.9g (%.9g) norm %.9g (%.9g) lr %.6g\n", (long long)i, metrics.loss,
+                    expected[0], metrics.grad_norm, expected[1], metrics.learning_rate);
         *losses_out = loss <= *losses_out ? *losses_out : loss;
         *norms_out = norm <= *norms_out ? *norms_out : norm;
     }
@@ -304,8 +317,8 @@ static void compare(zrt_context *context, const run_options *options)
     zrt_model_destroy(&model);
     if (zrt_rank(context) != 0)
         return;
-    printf("{\"logits\": %.3e, \"grads\": %.3e, \"losses\": %.3e, \"grad_norms\": %.3e, \"finals\": %.3e", logits, grads,
-           losses, norms, finals);
+    printf("{\"logits\": %.3e, \"grads\": %.3e, \"losses\": %.3e, \"grad_norms\": %.3e, \"finals\": %.3e", logits,
+           grads, losses, norms, finals);
     if (generates)
         printf(", \"generated\": %d", generated);
     printf("}\n");
@@ -313,10 +326,13 @@ static void compare(zrt_context *context, const run_options *options)
 
 int main(int argc, char **argv)
 {
-    static const struct option long_options[] = {
-        {"zero-stage", required_argument, NULL, 's'}, {"gradient-accumulation-steps", required_argument, NULL, 'a'},
-        {"dtype", required_argument, NULL, 't'}, {"device", required_argument, NULL, 'd'},
-        {"recompute", required_argument, NULL, 'r'}, {"max-live-parameters", required_argument, NULL, 'l'}, {0}};
+    static const struct option long_options[] = {{"zero-stage", required_argument, NULL, 's'},
+                                                 {"gradient-accumulation-steps", required_argument, NULL, 'a'},
+                                                 {"dtype", required_argument, NULL, 't'},
+                                                 {"device", required_argument, NULL, 'd'},
+                                                 {"recompute", required_argument, NULL, 'r'},
+                                                 {"max-live-parameters", required_argument, NULL, 'l'},
+                                                 {0}};
     run_options options = {.stage = "3", .accumulation = "1", .dtype = "fp32", .recompute = "none"};
     zrt_context *context = NULL;
     for (int c; (c = getopt_long(argc, argv, "", long_options, NULL)) != -1;) {

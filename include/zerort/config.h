@@ -53,7 +53,7 @@ typedef struct zrt_argument_info {
     const char *name, *group, *placeholder;
     const char *default_text; /* NULL: none */
     const char *help;
-    bool is_switch;           /* true or false */
+    bool is_switch; /* true or false */
 } zrt_argument_info;
 ZRT_EXPORT bool zrt_config_argument(int index, zrt_argument_info *info_out);
 

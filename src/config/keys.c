@@ -14,16 +14,46 @@
 #define H ZRT__HONOURED
 #define A ZRT__INERT
 #define R ZRT__REFUSED
-#define BOOL(path, how, fallback, note) {path, ZRT__KEY_BOOL, how, fallback, ANY, NULL, false, note}
-#define INT(path, how, fallback, low, note) {path, ZRT__KEY_INT, how, fallback, FROM(low), NULL, false, note}
-#define NUM(path, how, fallback, low, note) {path, ZRT__KEY_NUMBER, how, fallback, FROM(low), NULL, false, note}
-#define STR(path, how, fallback, note) {path, ZRT__KEY_STRING, how, fallback, ANY, NULL, false, note}
-#define ONE(path, how, fallback, choices, note) {path, ZRT__KEY_CHOICE, how, fallback, ANY, choices, false, note}
-#define LIST(path, how, note) {path, ZRT__KEY_LIST, how, NULL, ANY, NULL, false, note}
-#define BLOCK(path, note) {path, ZRT__KEY_BLOCK, H, NULL, ANY, NULL, false, note}
-#define OPEN(path, how, note) {path, ZRT__KEY_OPEN, how, NULL, ANY, NULL, false, note}
-#define AUTO_INT(path, fallback, low, note) {path, ZRT__KEY_INT, H, fallback, FROM(low), NULL, true, note}
-#define AUTO_NUM(path, fallback, low, note) {path, ZRT__KEY_NUMBER, H, fallback, FROM(low), NULL, true, note}
+#define BOOL(path, how, fallback, note)                            \
+    {                                                              \
+        path, ZRT__KEY_BOOL, how, fallback, ANY, NULL, false, note \
+    }
+#define INT(path, how, fallback, low, note)                             \
+    {                                                                   \
+        path, ZRT__KEY_INT, how, fallback, FROM(low), NULL, false, note \
+    }
+#define NUM(path, how, fallback, low, note)                                \
+    {                                                                      \
+        path, ZRT__KEY_NUMBER, how, fallback, FROM(low), NULL, false, note \
+    }
+#define STR(path, how, fallback, note)                               \
+    {                                                                \
+        path, ZRT__KEY_STRING, how, fallback, ANY, NULL, false, note \
+    }
+#define ONE(path, how, fallback, choices, note)                         \
+    {                                                                   \
+        path, ZRT__KEY_CHOICE, how, fallback, ANY, choices, false, note \
+    }
+#define LIST(path, how, note)                                  \
+    {                                                          \
+        path, ZRT__KEY_LIST, how, NULL, ANY, NULL, false, note \
+    }
+#define BLOCK(path, note)                                     \
+    {                                                         \
+        path, ZRT__KEY_BLOCK, H, NULL, ANY, NULL, false, note \
+    }
+#define OPEN(path, how, note)                                  \
+    {                                                          \
+        path, ZRT__KEY_OPEN, how, NULL, ANY, NULL, false, note \
+    }
+#define AUTO_INT(path, fallback, low, note)                          \
+    {                                                                \
+        path, ZRT__KEY_INT, H, fallback, FROM(low), NULL, true, note \
+    }
+#define AUTO_NUM(path, fallback, low, note)                             \
+    {                                                                   \
+        path, ZRT__KEY_NUMBER, H, fallback, FROM(low), NULL, true, note \
+    }
 
 #define ZO "zero_optimization."
 #define STATIC_PLAN "the plan is static"
@@ -42,12 +72,14 @@ static const zrt__key keys[] = {
     OPEN("optimizer.params", H, "lr, betas, eps, weight_decay, momentum, ..."),
     BOOL("optimizer.legacy_fusion", A, "false", "updates are fused anyhow"),
     BLOCK("scheduler", "the learning-rate schedule"),
-    {"scheduler.type", ZRT__KEY_STRING, H, NULL, ANY, NULL, true, "WarmupLR, WarmupDecayLR, WarmupCosineLR, OneCycle, LRRangeTest"},
+    {"scheduler.type", ZRT__KEY_STRING, H, NULL, ANY, NULL, true,
+     "WarmupLR, WarmupDecayLR, WarmupCosineLR, OneCycle, LRRangeTest"},
     OPEN("scheduler.params", H, "the scheduler's own parameters"),
     BOOL("zero_allow_untested_optimizer", A, "false", "every optimizer here is tested with ZeRO"),
     BOOL("zero_force_ds_cpu_optimizer", A, "true", "there is one CPU optimizer"),
     ONE("communication_data_type", H, NULL, "fp32|fp16|bf16|bfp16", "dtype in which gradients are reduced"),
-    ONE("seq_parallel_communication_data_type", A, "\"fp32\"", "fp32|fp16|bf16|bfp16", "there is no sequence parallelism"),
+    ONE("seq_parallel_communication_data_type", A, "\"fp32\"", "fp32|fp16|bf16|bfp16",
+        "there is no sequence parallelism"),
     BLOCK("data_types", "dtypes of roles"),
     ONE("data_types.grad_accum_dtype", R, "\"fp32\"", "fp32", "gradients are accumulated in fp32"),
     ONE("data_types.param_dtype", R, NULL, "fp32|fp16|bf16", "set fp16.enabled or bf16.enabled"),
@@ -116,12 +148,14 @@ static const zrt__key keys[] = {
     {ZO "offload_optimizer.ratio", ZRT__KEY_NUMBER, A, "1.0", 0, 1, NULL, true, ON_HOST},
     BOOL(ZO "offload_optimizer.super_offload", A, "false", ON_HOST),
     NUM(ZO "offload_optimizer.cpuadam_cores_perc", A, "0.8", 0, "a rank uses its share of the cores"),
-    {ZO "sub_group_size", ZRT__KEY_INT, A, "1000000000", FROM(1), NULL, true, "an update is one pass over a unit's shard"},
+    {ZO "sub_group_size", ZRT__KEY_INT, A, "1000000000", FROM(1), NULL, true,
+     "an update is one pass over a unit's shard"},
     AUTO_INT(ZO "stage3_prefetch_bucket_size", "50000000", 0, "elements gathered ahead; at least one unit is"),
     AUTO_INT(ZO "stage3_param_persistence_threshold", "100000", 0, "parameters up to it stay gathered"),
     AUTO_INT(ZO "stage3_model_persistence_threshold", "9223372036854775807", 0, "how much may stay gathered in all"),
     AUTO_INT(ZO "stage3_max_live_parameters", "1000000000", 1, "elements gathered at once: a hard cap"),
-    AUTO_INT(ZO "stage3_max_reuse_distance", "1000000000", 0, "elements after which a parameter is released before its next use"),
+    AUTO_INT(ZO "stage3_max_reuse_distance", "1000000000", 0,
+             "elements after which a parameter is released before its next use"),
     BOOL(ZO "stage3_gather_16bit_weights_on_model_save", H, "false", "write a Hugging Face folder at the end"),
     INT(ZO "stage3_module_granularity_threshold", A, "0", 0, "a unit is what the model says"),
     BOOL(ZO "stage3_use_all_reduce_for_fetch_params", A, "false", "a gather is an all-gather"),
@@ -181,7 +215,8 @@ static const zrt__key keys[] = {
 
     BLOCK("zerort", "what DeepSpeed has no key for"),
     ONE("zerort.recompute", H, NULL, "none|selective|full", "activations computed again in backward"),
-    ONE("zerort.overlapped_step", A, "\"pipelined\"", "none|pipelined|speculative", "without offload there is nothing to overlap"),
+    ONE("zerort.overlapped_step", A, "\"pipelined\"", "none|pipelined|speculative",
+        "without offload there is nothing to overlap"),
     OPEN("zerort.arguments", H, "training arguments by name, as the command line has them"),
 };
 

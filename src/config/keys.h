@@ -12,14 +12,14 @@ typedef enum zrt__key_type {
     ZRT__KEY_STRING,
     ZRT__KEY_CHOICE, /* one of `choices`, '|' between them */
     ZRT__KEY_LIST,
-    ZRT__KEY_BLOCK,  /* an object whose keys are in the table, or any where it is `open` */
+    ZRT__KEY_BLOCK, /* an object whose keys are in the table, or any where it is `open` */
     ZRT__KEY_OPEN
 } zrt__key_type;
 
 typedef enum zrt__disposition {
     ZRT__HONOURED,
-    ZRT__INERT,   /* accepted without effect: `note` says why */
-    ZRT__REFUSED  /* any value but the default is an error: `note` says what to use instead */
+    ZRT__INERT,  /* accepted without effect: `note` says why */
+    ZRT__REFUSED /* any value but the default is an error: `note` says what to use instead */
 } zrt__disposition;
 
 typedef struct zrt__key {
@@ -30,7 +30,7 @@ typedef struct zrt__key {
     double low, high;     /* of numbers */
     const char *choices;
     bool may_be_auto;
-    const char *note;     /* help of an honoured key */
+    const char *note; /* help of an honoured key */
 } zrt__key;
 
 /* NULL after the last. */

@@ -50,8 +50,7 @@ zrt_status zrt_config_explain(zrt_config *config, int n_ranks, int64_t hidden_si
     ZRT_TRY(zrt__config_resolve(config, n_ranks, hidden_size, 0, &resolved));
     size_t index;
     json_t *notice;
-    json_array_foreach(config->notices, index, notice)
-        fprintf(file, "  %s\n", json_string_value(notice));
+    json_array_foreach(config->notices, index, notice) fprintf(file, "  %s\n", json_string_value(notice));
     for (size_t i = 0; zrt__key_get(i) != NULL; i++) {
         const zrt__key *key = zrt__key_get(i);
         const json_t *value = zrt__tree_get(resolved->tree, key->path);

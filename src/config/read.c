@@ -89,15 +89,17 @@ zrt_status zrt__tree_set(json_t *tree, const char *path, json_t *value)
         at = next;
         path += n + 1;
     }
-    return json_object_set_new(at, name, value) == 0 ? ZRT_OK : zrt__fail(ZRT_ERR_MEMORY, "no memory for configuration key %s", path);
+    return json_object_set_new(at, name, value) == 0
+               ? ZRT_OK
+               : zrt__fail(ZRT_ERR_MEMORY, "no memory for configuration key %s", path);
 }
 
 /* ---- checks ---- */
 
 static const char *type_text(zrt__key_type type)
 {
-    static const char *const texts[] = {"true or false", "a whole number", "a number", "a string", "a string", "a list",
-                                        "an object", "an object"};
+    static const char *const texts[] = {"true or false", "a whole number", "a number",  "a string",
+                                        "a string",      "a list",         "an object", "an object"};
     return texts[type];
 }
 
@@ -118,8 +120,9 @@ static bool type_fits(zrt__key_type type, const json_t *value)
     case ZRT__KEY_BOOL:
         return json_is_boolean(value);
     case ZRT__KEY_INT: /* DeepSpeed's files write 5e8 */
-        return json_is_integer(value) || (json_is_real(value) && floor(json_real_value(value)) == json_real_value(value) &&
-                                          fabs(json_real_value(value)) < 9.2e18);
+        return json_is_integer(value) ||
+               (json_is_real(value) && floor(json_real_value(value)) == json_real_value(value) &&
+                fabs(json_real_value(value)) < 9.2e18);
     case ZRT__KEY_NUMBER:
         return json_is_number(value);
     case ZRT__KEY_STRING:
@@ -146,8 +149,8 @@ zrt_status zrt__value_check(const char *path, zrt__key_type type, double low, do
                            may_be_auto ? " or \"auto\"" : "", text != NULL ? text : "that");
     else if ((type == ZRT__KEY_INT || type == ZRT__KEY_NUMBER) &&
              !(json_number_value(value) >= low && json_number_value(value) <= high))
-        status = high < 1e300 ? zrt__fail(ZRT_ERR_CONFIG, "configuration key %s is %.80s; it must be from %g to %g", path,
-                                          text != NULL ? text : "out of range", low, high)
+        status = high < 1e300 ? zrt__fail(ZRT_ERR_CONFIG, "configuration key %s is %.80s; it must be from %g to %g",
+                                          path, text != NULL ? text : "out of range", low, high)
                               : zrt__fail(ZRT_ERR_CONFIG, "configuration key %s is %.80s; it must be at least %g", path,
                                           text != NULL ? text : "out of range", low);
     else if (type == ZRT__KEY_CHOICE && !is_choice(choices, json_string_value(value)))
@@ -161,8 +164,8 @@ static bool is_off(const zrt__key *key, const json_t *value)
 {
     if (key->fallback != NULL) {
         json_t *fallback = json_loads(key->fallback, JSON_DECODE_ANY, NULL);
-        bool same = json_equal(fallback, value) ||
-                    (json_is_number(fallback) && json_is_number(value) && json_number_value(fallback) == json_number_value(value));
+        bool same = json_equal(fallback, value) || (json_is_number(fallback) && json_is_number(value) &&
+                                                    json_number_value(fallback) == json_number_value(value));
         json_decref(fallback);
         return same;
     }
@@ -201,7 +204,8 @@ static zrt_status merge_block(zrt_config *config, const char *block, const json_
             status = zrt__fail(ZRT_ERR_CONFIG, "unknown configuration key %.120s%s%s%s", path,
                                nearest != NULL ? "; did you mean " : "", nearest != NULL ? nearest : "",
                                nearest != NULL ? "?" : "");
-        } else if (renamed != NULL && json_object_get(tree, strrchr(renamed, '.') != NULL ? strrchr(renamed, '.') + 1 : renamed) != NULL) {
+        } else if (renamed != NULL &&
+                   json_object_get(tree, strrchr(renamed, '.') != NULL ? strrchr(renamed, '.') + 1 : renamed) != NULL) {
             status = zrt__fail(ZRT_ERR_CONFIG, "configuration keys %s and %s are the same; give one", path, renamed);
         } else {
             if (renamed != NULL)
@@ -299,8 +303,9 @@ zrt_status zrt_config_set(zrt_config *config, const char *key, const char *value
         if (dot != NULL && (size_t)(dot - key) < sizeof block)
             memcpy(block, key, (size_t)(dot - key));
         const char *nearest = zrt__key_nearest(block, dot != NULL ? dot + 1 : key);
-        return zrt__fail(ZRT_ERR_CONFIG, "unknown configuration key %s%s%s%s", key, nearest != NULL ? "; did you mean " : "",
-                         nearest != NULL ? nearest : "", nearest != NULL ? "?" : "");
+        return zrt__fail(ZRT_ERR_CONFIG, "unknown configuration key %s%s%s%s", key,
+                         nearest != NULL ? "; did you mean " : "", nearest != NULL ? nearest : "",
+                         nearest != NULL ? "?" : "");
     }
     json_t *parsed = parse_value(known->type, value);
     zrt_status status = parsed == NULL ? zrt__fail(ZRT_ERR_MEMORY, "no memory for configuration key %s", key)
@@ -314,14 +319,15 @@ zrt_status zrt_config_set_argument(zrt_config *config, const char *name, const c
     const zrt__argument *argument = zrt__argument_find(name);
     if (argument == NULL) {
         const char *nearest = zrt__argument_nearest(name);
-        return zrt__fail(ZRT_ERR_CONFIG, "unknown training argument %s%s%s%s", name, nearest != NULL ? "; did you mean " : "",
-                         nearest != NULL ? nearest : "", nearest != NULL ? "?" : "");
+        return zrt__fail(ZRT_ERR_CONFIG, "unknown training argument %s%s%s%s", name,
+                         nearest != NULL ? "; did you mean " : "", nearest != NULL ? nearest : "",
+                         nearest != NULL ? "?" : "");
     }
     json_t *parsed = parse_value(argument->type, value);
     if (parsed == NULL)
         return zrt__fail(ZRT_ERR_MEMORY, "no memory for training argument %s", name);
-    zrt_status status = zrt__value_check(argument->name, argument->type, argument->low, argument->high, argument->choices,
-                                         false, parsed);
+    zrt_status status = zrt__value_check(argument->name, argument->type, argument->low, argument->high,
+                                         argument->choices, false, parsed);
     if (status == ZRT_OK && argument->type == ZRT__KEY_INT && json_is_real(parsed)) {
         json_t *whole = json_integer((json_int_t)json_real_value(parsed));
         json_decref(parsed);

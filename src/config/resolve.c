@@ -23,9 +23,10 @@ json_t *zrt__argument_value(const zrt__resolution *resolution, const char *name,
     json_t *value = json_object_get(resolution->config->arguments, name);
     if (given_out != NULL)
         *given_out = value != NULL;
-    return value != NULL ? value : zrt__tree_get(resolution->tree, "zerort.arguments") != NULL
-                                       ? json_object_get(zrt__tree_get(resolution->tree, "zerort.arguments"), name)
-                                       : NULL;
+    return value != NULL ? value
+           : zrt__tree_get(resolution->tree, "zerort.arguments") != NULL
+               ? json_object_get(zrt__tree_get(resolution->tree, "zerort.arguments"), name)
+               : NULL;
 }
 
 double zrt__argument_number(const zrt__resolution *resolution, const char *name)
@@ -44,7 +45,8 @@ static bool same_value(const json_t *a, const json_t *b)
     return json_is_number(a) && json_is_number(b) ? json_number_value(a) == json_number_value(b) : json_equal(a, b);
 }
 
-zrt_status zrt__resolution_value(zrt__resolution *resolution, const char *path, const char *argument, json_t **value_out)
+zrt_status zrt__resolution_value(zrt__resolution *resolution, const char *path, const char *argument,
+                                 json_t **value_out)
 {
     json_t *file = zrt__tree_get(resolution->config->file, path);
     bool given = false, is_auto = zrt__is_auto(file);
@@ -56,8 +58,9 @@ zrt_status zrt__resolution_value(zrt__resolution *resolution, const char *path, 
         source = "file";
         if (given && !same_value(file, from_argument)) {
             char *a = json_dumps(file, JSON_ENCODE_ANY), *b = json_dumps(from_argument, JSON_ENCODE_ANY);
-            zrt_status status = zrt__fail(ZRT_ERR_CONFIG, "%s is %.60s in the file and %s is %.60s: give one of them, or \"auto\" in the file",
-                                          path, a != NULL ? a : "?", argument, b != NULL ? b : "?");
+            zrt_status status = zrt__fail(
+                ZRT_ERR_CONFIG, "%s is %.60s in the file and %s is %.60s: give one of them, or \"auto\" in the file",
+                path, a != NULL ? a : "?", argument, b != NULL ? b : "?");
             free(a);
             free(b);
             json_decref(value);
@@ -111,7 +114,8 @@ static zrt_status bucket(zrt__resolution *resolution, const char *path, double f
     if (!zrt__is_auto(file))
         return integer(resolution, path, NULL, out);
     if (resolution->hidden_size <= 0)
-        return zrt__fail(ZRT_ERR_CONFIG, "configuration key %s is \"auto\", but the model has no hidden size: give a number", path);
+        return zrt__fail(ZRT_ERR_CONFIG,
+                         "configuration key %s is \"auto\", but the model has no hidden size: give a number", path);
     double h = (double)resolution->hidden_size;
     *out = (int64_t)(factor * (power == 2 ? h * h : h));
     return zrt__resolution_set(resolution, path, json_integer(*out), "auto rule");
@@ -130,7 +134,8 @@ static zrt_status resolve_zero(zrt__resolution *resolution)
     ZRT_TRY(integer(resolution, ZO "stage3_model_persistence_threshold", NULL, &r->model_persistence_threshold));
     ZRT_TRY(integer(resolution, ZO "stage3_max_live_parameters", NULL, &r->max_live_parameters));
     ZRT_TRY(integer(resolution, ZO "stage3_max_reuse_distance", NULL, &r->max_reuse_distance));
-    return boolean(resolution, ZO "stage3_gather_16bit_weights_on_model_save", NULL, &r->gather_16bit_weights_on_model_save);
+    return boolean(resolution, ZO "stage3_gather_16bit_weights_on_model_save", NULL,
+                   &r->gather_16bit_weights_on_model_save);
 #undef ZO
 }
 
@@ -168,10 +173,14 @@ static zrt_status resolve_run(zrt__resolution *resolution, int64_t total_steps)
     for (int i = 0; recompute != NULL && i < 3; i++)
         if (strcmp(json_string_value(recompute), modes[i]) == 0)
             r->recompute = i;
-    if (recompute != NULL && r->recompute == 0 && checkpointing && zrt__argument_given(resolution, "gradient_checkpointing"))
-        return zrt__fail(ZRT_ERR_CONFIG, "zerort.recompute is \"none\" and gradient_checkpointing is true: give one of them");
+    if (recompute != NULL && r->recompute == 0 && checkpointing &&
+        zrt__argument_given(resolution, "gradient_checkpointing"))
+        return zrt__fail(ZRT_ERR_CONFIG,
+                         "zerort.recompute is \"none\" and gradient_checkpointing is true: give one of them");
     ZRT_TRY(zrt__resolution_set(resolution, "zerort.recompute", json_string(modes[r->recompute]),
-                                recompute != NULL ? "file" : checkpointing ? "argument" : "default"));
+                                recompute != NULL ? "file"
+                                : checkpointing   ? "argument"
+                                                  : "default"));
     ZRT_TRY(number(resolution, "gradient_clipping", "max_grad_norm", &r->max_grad_norm));
     ZRT_TRY(boolean(resolution, "dataloader_drop_last", "dataloader_drop_last", &r->drop_last));
     r->seed = (uint64_t)json_integer_value(zrt__argument_value(resolution, "seed", NULL));
@@ -197,8 +206,9 @@ static zrt_status begin(zrt__resolution *resolution)
     for (size_t i = 0; zrt__argument_get(i) != NULL; i++) {
         const zrt__argument *argument = zrt__argument_get(i);
         json_t *given = json_object_get(resolution->config->arguments, argument->name);
-        json_t *value = given != NULL ? json_deep_copy(given)
-                        : argument->fallback != NULL ? json_loads(argument->fallback, JSON_DECODE_ANY, NULL) : NULL;
+        json_t *value = given != NULL                ? json_deep_copy(given)
+                        : argument->fallback != NULL ? json_loads(argument->fallback, JSON_DECODE_ANY, NULL)
+                                                     : NULL;
         if (value == NULL)
             continue;
         char path[128];
@@ -209,13 +219,15 @@ static zrt_status begin(zrt__resolution *resolution)
         const zrt__key *key = zrt__key_get(i);
         json_t *file = zrt__tree_get(resolution->config->file, key->path);
         if (key->disposition != ZRT__HONOURED && file != NULL && key->may_be_auto && zrt__is_auto(file))
-            ZRT_TRY(zrt__resolution_set(resolution, key->path, json_loads(key->fallback, JSON_DECODE_ANY, NULL), "auto rule"));
+            ZRT_TRY(zrt__resolution_set(resolution, key->path, json_loads(key->fallback, JSON_DECODE_ANY, NULL),
+                                        "auto rule"));
         else if (file != NULL && key->type != ZRT__KEY_BLOCK)
             json_object_set_new(resolution->sources, key->path, json_string("file"));
         bool plain = key->disposition == ZRT__HONOURED && key->fallback != NULL && key->type != ZRT__KEY_BLOCK &&
                      strncmp(key->path, "optimizer", 9) != 0 && strncmp(key->path, "scheduler", 9) != 0;
         if (file == NULL && plain)
-            ZRT_TRY(zrt__resolution_set(resolution, key->path, json_loads(key->fallback, JSON_DECODE_ANY, NULL), "default"));
+            ZRT_TRY(zrt__resolution_set(resolution, key->path, json_loads(key->fallback, JSON_DECODE_ANY, NULL),
+                                        "default"));
     }
     return ZRT_OK;
 }

@@ -21,7 +21,8 @@ bool zrt__argument_given(const zrt__resolution *resolution, const char *name);
 zrt_status zrt__resolution_set(zrt__resolution *resolution, const char *path, json_t *value, const char *source);
 /* The file's value where it is there and not "auto", else the argument's; an argument that was given and a file that says otherwise
  * contradict each other. Sets it. NULL argument: the key's default. */
-zrt_status zrt__resolution_value(zrt__resolution *resolution, const char *path, const char *argument, json_t **value_out);
+zrt_status zrt__resolution_value(zrt__resolution *resolution, const char *path, const char *argument,
+                                 json_t **value_out);
 
 zrt_status zrt__resolve_batch(zrt__resolution *resolution);
 zrt_status zrt__resolve_optimizer(zrt__resolution *resolution);

@@ -16,7 +16,8 @@ static zrt_status batch_value(zrt__resolution *resolution, const char *path, con
     if (file != NULL && !zrt__is_auto(file)) {
         *out = (int64_t)json_integer_value(file);
         if (given && *out != (int64_t)zrt__argument_number(resolution, argument))
-            return zrt__fail(ZRT_ERR_CONFIG, "%s is %lld in the file and %s is %lld: give one of them, or \"auto\" in the file", path,
+            return zrt__fail(ZRT_ERR_CONFIG,
+                             "%s is %lld in the file and %s is %lld: give one of them, or \"auto\" in the file", path,
                              (long long)*out, argument, (long long)zrt__argument_number(resolution, argument));
     } else if (given) {
         *out = (int64_t)zrt__argument_number(resolution, argument);
@@ -39,7 +40,8 @@ zrt_status zrt__resolve_batch(zrt__resolution *resolution)
 {
     zrt__resolved *r = resolution->out;
     int64_t total, micro, accumulation, ranks = r->n_ranks;
-    static const char *const micro_argument = "per_device_train_batch_size", *const steps = "gradient_accumulation_steps";
+    static const char *const micro_argument = "per_device_train_batch_size", *const steps =
+                                                                                 "gradient_accumulation_steps";
     ZRT_TRY(batch_value(resolution, "train_batch_size", NULL, &total));
     ZRT_TRY(batch_value(resolution, "train_micro_batch_size_per_gpu", micro_argument, &micro));
     ZRT_TRY(batch_value(resolution, steps, steps, &accumulation));
@@ -57,10 +59,14 @@ zrt_status zrt__resolve_batch(zrt__resolution *resolution)
     if (total == 0)
         total = micro * accumulation * ranks;
     if (micro < 1 || accumulation < 1 || total != micro * accumulation * ranks)
-        return zrt__fail(ZRT_ERR_CONFIG, "train_batch_size %lld is not train_micro_batch_size_per_gpu %lld x gradient_accumulation_steps "
-                         "%lld x %lld ranks%s", (long long)total, (long long)micro, (long long)accumulation,
-                         (long long)ranks, given_micro == 0 || given_accumulation == 0
-                                              ? ": it cannot be divided so; give a train_batch_size that can, or leave it out" : "");
+        return zrt__fail(
+            ZRT_ERR_CONFIG,
+            "train_batch_size %lld is not train_micro_batch_size_per_gpu %lld x gradient_accumulation_steps "
+            "%lld x %lld ranks%s",
+            (long long)total, (long long)micro, (long long)accumulation, (long long)ranks,
+            given_micro == 0 || given_accumulation == 0
+                ? ": it cannot be divided so; give a train_batch_size that can, or leave it out"
+                : "");
     r->train_batch = total;
     r->micro_batch = micro;
     r->accumulation = accumulation;
@@ -93,16 +99,20 @@ zrt_status zrt__resolve_precision(zrt__resolution *resolution)
     if (half && brain)
         return zrt__fail(ZRT_ERR_CONFIG, "fp16.enabled and bf16.enabled are both true: choose one");
     r->compute_dtype = half ? ZRT_FLOAT16 : brain ? ZRT_BFLOAT16 : ZRT_FLOAT32;
-    r->reduce_dtype = dtype_named(json_string_value(zrt__tree_get(resolution->tree, "communication_data_type")),
-                                  r->compute_dtype);
+    r->reduce_dtype =
+        dtype_named(json_string_value(zrt__tree_get(resolution->tree, "communication_data_type")), r->compute_dtype);
     if (r->reduce_dtype != r->compute_dtype && r->reduce_dtype != ZRT_FLOAT32)
-        return zrt__fail(ZRT_ERR_NOT_SUPPORTED, "communication_data_type %s with %s compute: gradients are reduced in the compute dtype or in fp32",
-                         zrt_dtype_name(r->reduce_dtype), zrt_dtype_name(r->compute_dtype));
+        return zrt__fail(
+            ZRT_ERR_NOT_SUPPORTED,
+            "communication_data_type %s with %s compute: gradients are reduced in the compute dtype or in fp32",
+            zrt_dtype_name(r->reduce_dtype), zrt_dtype_name(r->compute_dtype));
     const json_t *tree = resolution->tree;
     double fixed = json_number_value(zrt__tree_get(tree, "fp16.loss_scale"));
     r->dynamic_loss_scale = half && fixed == 0;
-    r->initial_loss_scale = !half ? 1 : fixed != 0 ? fixed
-                                      : ldexp(1, (int)json_integer_value(zrt__tree_get(tree, "fp16.initial_scale_power")));
+    r->initial_loss_scale = !half ? 1
+                            : fixed != 0
+                                ? fixed
+                                : ldexp(1, (int)json_integer_value(zrt__tree_get(tree, "fp16.initial_scale_power")));
     r->loss_scale_window = (int64_t)json_integer_value(zrt__tree_get(tree, "fp16.loss_scale_window"));
     r->hysteresis = (int)json_integer_value(zrt__tree_get(tree, "fp16.hysteresis"));
     r->consecutive_hysteresis = json_is_true(zrt__tree_get(tree, "fp16.consecutive_hysteresis"));

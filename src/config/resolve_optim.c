@@ -10,7 +10,9 @@
 
 /* Parameters whose "auto" comes from an argument. */
 static const char *const optimizer_auto[][2] = {
-    {"lr", "learning_rate"}, {"eps", "adam_epsilon"}, {"weight_decay", "weight_decay"},
+    {"lr", "learning_rate"},
+    {"eps", "adam_epsilon"},
+    {"weight_decay", "weight_decay"},
 };
 
 static zrt_status add(const char *block, zrt__named_value *list, int *n, const char *name, const json_t *value)
@@ -30,13 +32,14 @@ static zrt_status add(const char *block, zrt__named_value *list, int *n, const c
     return ZRT_OK;
 }
 
-static zrt_status contradiction(const zrt__resolution *resolution, const char *path, const json_t *value, const char *argument)
+static zrt_status contradiction(const zrt__resolution *resolution, const char *path, const json_t *value,
+                                const char *argument)
 {
     if (!zrt__argument_given(resolution, argument) || !json_is_number(value) ||
         json_number_value(value) == zrt__argument_number(resolution, argument))
         return ZRT_OK;
-    return zrt__fail(ZRT_ERR_CONFIG, "%s is %g in the file and %s is %g: give one of them, or \"auto\" in the file", path,
-                     json_number_value(value), argument, zrt__argument_number(resolution, argument));
+    return zrt__fail(ZRT_ERR_CONFIG, "%s is %g in the file and %s is %g: give one of them, or \"auto\" in the file",
+                     path, json_number_value(value), argument, zrt__argument_number(resolution, argument));
 }
 
 /* Betas are a list of two in the file. */
@@ -53,7 +56,8 @@ static zrt_status add_betas(zrt__resolution *resolution, const json_t *value)
             return zrt__fail(ZRT_ERR_CONFIG, "optimizer.params.betas must be two numbers or \"auto\"");
         }
         json_array_append(betas, beta);
-        zrt_status status = json_is_array(value) ? contradiction(resolution, "optimizer.params.betas", beta, arguments[i]) : ZRT_OK;
+        zrt_status status =
+            json_is_array(value) ? contradiction(resolution, "optimizer.params.betas", beta, arguments[i]) : ZRT_OK;
         if (status == ZRT_OK)
             status = add("optimizer.params", r->optimizer_parameters, &r->n_optimizer_parameters, names[i], beta);
         if (status != ZRT_OK) {
@@ -103,8 +107,8 @@ static zrt_status optimizer_of_file(zrt__resolution *resolution, json_t *block)
 
 zrt_status zrt__resolve_optimizer(zrt__resolution *resolution)
 {
-    static const char *const arguments[][2] = {{"beta1", "adam_beta1"}, {"beta2", "adam_beta2"}, {"eps", "adam_epsilon"},
-                                               {"weight_decay", "weight_decay"}};
+    static const char *const arguments[][2] = {
+        {"beta1", "adam_beta1"}, {"beta2", "adam_beta2"}, {"eps", "adam_epsilon"}, {"weight_decay", "weight_decay"}};
     zrt__resolved *r = resolution->out;
     json_t *block = json_object_get(resolution->config->file, "optimizer");
     r->learning_rate = zrt__argument_number(resolution, "learning_rate");
@@ -143,7 +147,8 @@ static zrt_status schedule_of_file(zrt__resolution *resolution, json_t *block)
     json_t *type = json_object_get(block, "type"), *params = json_object_get(block, "params"), *value;
     const char *name;
     if (type == NULL || zrt__is_auto(type))
-        return zrt__fail(ZRT_ERR_CONFIG, "scheduler.type is missing: name a scheduler, or leave the block out for lr_scheduler_type");
+        return zrt__fail(ZRT_ERR_CONFIG,
+                         "scheduler.type is missing: name a scheduler, or leave the block out for lr_scheduler_type");
     snprintf(r->schedule, sizeof r->schedule, "%s", json_string_value(type));
     json_object_foreach(params, name, value)
     {

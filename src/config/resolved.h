@@ -20,7 +20,7 @@ typedef struct zrt__named_value {
 typedef struct zrt__resolved {
     int n_ranks;
     int64_t train_batch, micro_batch, accumulation, evaluation_batch;
-    double max_grad_norm;      /* 0: none */
+    double max_grad_norm; /* 0: none */
     zrt_dtype compute_dtype, reduce_dtype;
     bool dynamic_loss_scale, consecutive_hysteresis;
     double initial_loss_scale, min_loss_scale;
@@ -31,7 +31,7 @@ typedef struct zrt__resolved {
     int64_t persistence_threshold, model_persistence_threshold;
     bool gather_16bit_weights_on_model_save, drop_last;
     char optimizer[32];
-    bool optimizer_of_file;    /* DeepSpeed's own, with its defaults and decay of all parameters */
+    bool optimizer_of_file; /* DeepSpeed's own, with its defaults and decay of all parameters */
     zrt__named_value optimizer_parameters[ZRT__MAX_PARAMETERS];
     int n_optimizer_parameters;
     char schedule[32];
@@ -40,13 +40,13 @@ typedef struct zrt__resolved {
     double learning_rate;
     int64_t warmup_steps, max_steps; /* max_steps 0: unknown */
     uint64_t seed;
-    int recompute;             /* 0 none, 1 selective, 2 full */
+    int recompute; /* 0 none, 1 selective, 2 full */
     bool deterministic;
     char device[16];
-    int64_t seq_length;        /* 0: the model's */
-    size_t host_memory;        /* 0: the machine's */
-    void *tree, *sources;      /* all of it as JSON, and where each value came from */
-    char **items;              /* "key: value", flat */
+    int64_t seq_length;   /* 0: the model's */
+    size_t host_memory;   /* 0: the machine's */
+    void *tree, *sources; /* all of it as JSON, and where each value came from */
+    char **items;         /* "key: value", flat */
     int n_items;
 } zrt__resolved;
 

@@ -31,10 +31,10 @@ typedef enum zrt__memory_class {
 } zrt__memory_class;
 
 typedef struct zrt__device_options {
-    int n_threads;        /* CPU: threads that compute, >= 1 (the stream's own included) */
-    const int *cores;     /* CPU: n_cores logical processors this rank may use, NULL: leave affinity alone */
+    int n_threads;    /* CPU: threads that compute, >= 1 (the stream's own included) */
+    const int *cores; /* CPU: n_cores logical processors this rank may use, NULL: leave affinity alone */
     int n_cores;
-    int local_index;      /* CUDA: which device */
+    int local_index; /* CUDA: which device */
     bool deterministic;
 } zrt__device_options;
 

@@ -5,8 +5,8 @@
 zrt__launch_fn *zrt__kernel_get(const zrt__kernel_ops *ops, zrt__kernel kernel)
 {
     switch (kernel) {
-#define ZRT__KERNEL_CASE(name)   \
-    case ZRT__KERNEL_##name:     \
+#define ZRT__KERNEL_CASE(name) \
+    case ZRT__KERNEL_##name:   \
         return ops->name;
         ZRT__KERNEL_TABLE(ZRT__KERNEL_CASE)
 #undef ZRT__KERNEL_CASE

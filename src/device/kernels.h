@@ -28,8 +28,8 @@ typedef union zrt__attributes {
     struct {
         int n_heads, n_kv_heads, head_dim;
         bool causal;
-        float scale;   /* of the scores, never 0 */
-        float dropout; /* 0: none */
+        float scale;                   /* of the scores, never 0 */
+        float dropout;                 /* 0: none */
         uint32_t unit_index, op_index; /* with dropout */
     } attention;
     struct {
@@ -70,24 +70,26 @@ typedef struct zrt__call {
  * but those marked (host), which a copy writes before the step. One struct a device. */
 typedef struct zrt__step_state {
     /* (host) of this micro-step and step */
-    uint64_t seed;                /* key of dropout */
-    int64_t step;                 /* number of this step from 0, skipped ones counted */
-    double capacity;              /* label positions of all ranks and micro-steps of this step, by which backward's sums were divided in all */
-    float grad_scale;             /* what backward multiplies by: loss_scale / this rank's static capacity; by scale_begin */
+    uint64_t seed; /* key of dropout */
+    int64_t step;  /* number of this step from 0, skipped ones counted */
+    double
+        capacity; /* label positions of all ranks and micro-steps of this step, by which backward's sums were divided in all */
+    float grad_scale; /* what backward multiplies by: loss_scale / this rank's static capacity; by scale_begin */
     float unused0;
     /* sums, all-reduced together once a step (the first ZRT__N_REDUCED doubles from `sums`) */
-    double sums[8];               /* [0] loss, [1] counted labels, [2] squared norm of reduced gradients, [3] non-finite count, [4] stop request, .. */
-    double micro_sums[2];         /* loss and counted of the last forward pass (this rank) */
+    double sums
+        [8]; /* [0] loss, [1] counted labels, [2] squared norm of reduced gradients, [3] non-finite count, [4] stop request, .. */
+    double micro_sums[2]; /* loss and counted of the last forward pass (this rank) */
     /* decided by step_decide */
-    double grad_norm;             /* global, unscaled, normalised, before clipping */
-    double loss;                  /* mean over counted labels */
+    double grad_norm; /* global, unscaled, normalised, before clipping */
+    double loss;      /* mean over counted labels */
     double used_loss_scale, used_learning_rate;
     double counted;
-    float update_scale;           /* gradient times this is what the optimizer sees: unscale, normalise and clip in one */
+    float update_scale; /* gradient times this is what the optimizer sees: unscale, normalise and clip in one */
     float learning_rate;
-    int32_t skip;                 /* 1: this step changes nothing */
-    int32_t stop;                 /* some rank asked to stop */
-    int64_t unskipped;            /* optimizer steps done, this one counted after step_decide unless skipped: Adam's t */
+    int32_t skip;      /* 1: this step changes nothing */
+    int32_t stop;      /* some rank asked to stop */
+    int64_t unskipped; /* optimizer steps done, this one counted after step_decide unless skipped: Adam's t */
     int64_t skipped;
     /* dynamic loss scaling (DeepSpeed's DynamicLossScaler) */
     double loss_scale;
@@ -97,7 +99,7 @@ typedef struct zrt__step_state {
 
 /* Constants of step_decide, in host memory that lives as long as the engine. */
 typedef struct zrt__step_rules {
-    double max_grad_norm;        /* 0: no clipping */
+    double max_grad_norm; /* 0: no clipping */
     bool dynamic_loss_scale;
     double min_loss_scale;
     int64_t scale_window;
@@ -159,17 +161,15 @@ typedef struct zrt__step_rules {
  * sgd                       in gradient, state; out master, momentum? f32, unused, parameter?
  * lion                      in gradient, state; out master, exp_avg, unused, parameter? (Chen et al. 2023)
  */
-#define ZRT__KERNEL_TABLE(X)                                                                                  \
-    X(embedding_forward) X(embedding_backward)                                                                \
-    X(linear_forward) X(linear_backward_input) X(linear_backward_weight)                                      \
-    X(layernorm_forward) X(layernorm_backward) X(rmsnorm_forward) X(rmsnorm_backward)                         \
-    X(add_layernorm_forward) X(add_rmsnorm_forward)                                                           \
-    X(rope) X(attention_forward) X(attention_backward) X(attention_cached)                                    \
-    X(activation_forward) X(activation_backward) X(glu_forward) X(glu_backward)                               \
-    X(add) X(mul) X(scale) X(dropout) X(last_position_forward) X(last_position_backward)                      \
-    X(cross_entropy_forward) X(cross_entropy_backward) X(user_forward) X(user_backward)                       \
-    X(zero) X(convert) X(accumulate) X(sum_squares) X(gradient_reduced)                                       \
-    X(scale_begin) X(step_decide) X(adamw) X(sgd) X(lion)
+#define ZRT__KERNEL_TABLE(X)                                                                                         \
+    X(embedding_forward)                                                                                             \
+    X(embedding_backward) X(linear_forward) X(linear_backward_input) X(linear_backward_weight) X(layernorm_forward)  \
+        X(layernorm_backward) X(rmsnorm_forward) X(rmsnorm_backward) X(add_layernorm_forward) X(add_rmsnorm_forward) \
+            X(rope) X(attention_forward) X(attention_backward) X(attention_cached) X(activation_forward)             \
+                X(activation_backward) X(glu_forward) X(glu_backward) X(add) X(mul) X(scale) X(dropout)              \
+                    X(last_position_forward) X(last_position_backward) X(cross_entropy_forward)                      \
+                        X(cross_entropy_backward) X(user_forward) X(user_backward) X(zero) X(convert) X(accumulate)  \
+                            X(sum_squares) X(gradient_reduced) X(scale_begin) X(step_decide) X(adamw) X(sgd) X(lion)
 
 /* Enqueueing is zrt__launch_fn's: through device_ops.launch with a zrt__call that stays valid until it ran. */
 typedef struct zrt__kernel_ops {
@@ -182,7 +182,7 @@ typedef enum zrt__kernel {
 #define ZRT__KERNEL_ENUM(name) ZRT__KERNEL_##name,
     ZRT__KERNEL_TABLE(ZRT__KERNEL_ENUM)
 #undef ZRT__KERNEL_ENUM
-    ZRT__N_KERNELS
+        ZRT__N_KERNELS
 } zrt__kernel;
 
 /* Slot by number, and its name. */

@@ -40,8 +40,8 @@ static zrt_status check_tokens(const zrt_engine *engine, const zrt__field *field
         return ZRT_OK;
     for (int64_t i = 0; i < n; i++)
         if (values[i] < 0 || values[i] >= vocab)
-            return zrt__fail(ZRT_ERR_INPUT, "token %d in the batch is outside the vocabulary of %lld of model %s", values[i],
-                             (long long)vocab, engine->model->name);
+            return zrt__fail(ZRT_ERR_INPUT, "token %d in the batch is outside the vocabulary of %lld of model %s",
+                             values[i], (long long)vocab, engine->model->name);
     return ZRT_OK;
 }
 
@@ -99,14 +99,16 @@ static zrt_status check_batch(const zrt_engine *engine, const zrt_batch *batch, 
     if (batch == NULL)
         return ZRT_OK;
     if (batch->n_rows < 0 || batch->n_rows > rows)
-        return zrt__fail(ZRT_ERR_USAGE, "a batch of %lld rows; the plan has room for %lld a rank (train_micro_batch_size_per_gpu)",
+        return zrt__fail(ZRT_ERR_USAGE,
+                         "a batch of %lld rows; the plan has room for %lld a rank (train_micro_batch_size_per_gpu)",
                          (long long)batch->n_rows, (long long)rows);
     if (batch->n_rows > 0 && (batch->length < 1 || batch->length > length))
         return zrt__fail(ZRT_ERR_INPUT, "rows of %lld tokens; the run was planned for at most %lld (--seq-length)",
                          (long long)batch->length, (long long)length);
     for (int i = 0; i < batch->n_fields; i++)
         if (zrt__model_find_field(engine->model, batch->names[i]) < 0)
-            return zrt__fail(ZRT_ERR_USAGE, "batch field %s is not one of model %s (zrt_model_add_field declares fields)",
+            return zrt__fail(ZRT_ERR_USAGE,
+                             "batch field %s is not one of model %s (zrt_model_add_field declares fields)",
                              batch->names[i], engine->model->name);
     return ZRT_OK;
 }
@@ -131,7 +133,8 @@ zrt_status zrt__batch_stage(zrt_engine *engine, const zrt_batch *batch, int64_t 
         ids[r] = batch != NULL && batch->sample_ids != NULL && r < batch->n_rows
                      ? batch->sample_ids[r]
                      : engine->samples + engine->settings.zero.rank * rows + r;
-    ZRT_TRY(device->copy(zrt__engine_stream(engine), zrt__engine_address(engine, NULL, engine->compiled.zero->sample_ids),
-                         ids, (size_t)rows * sizeof *ids));
+    ZRT_TRY(device->copy(zrt__engine_stream(engine),
+                         zrt__engine_address(engine, NULL, engine->compiled.zero->sample_ids), ids,
+                         (size_t)rows * sizeof *ids));
     return device->event_record(engine->staged, zrt__engine_stream(engine));
 }

@@ -30,9 +30,10 @@ static zrt_status plan_staging(zrt__compiled *compiled)
 
 static zrt_status compile_training(zrt__compiled *compiled, int64_t micro_steps)
 {
-    static const zrt__train_variant variants[ZRT__N_VARIANTS] = {
-        [ZRT__VARIANT_FIRST] = {true, false}, [ZRT__VARIANT_MIDDLE] = {false, false},
-        [ZRT__VARIANT_LAST] = {false, true}, [ZRT__VARIANT_ONLY] = {true, true}};
+    static const zrt__train_variant variants[ZRT__N_VARIANTS] = {[ZRT__VARIANT_FIRST] = {true, false},
+                                                                 [ZRT__VARIANT_MIDDLE] = {false, false},
+                                                                 [ZRT__VARIANT_LAST] = {false, true},
+                                                                 [ZRT__VARIANT_ONLY] = {true, true}};
     for (int v = 0; v < ZRT__N_VARIANTS; v++) {
         bool needed = micro_steps == 1 ? v == ZRT__VARIANT_ONLY
                                        : v != ZRT__VARIANT_ONLY && (v != ZRT__VARIANT_MIDDLE || micro_steps > 2);
@@ -48,8 +49,11 @@ static zrt_status compile(zrt_model *model, const zrt__settings *settings, zrt__
 {
     const zrt__zero_options *options = &settings->zero;
     int64_t table = model->info.max_length > options->length ? model->info.max_length : options->length;
-    zrt__build_options build = {.mode = ZRT_MODE_TRAIN, .rows = options->rows, .length = options->length,
-                                .table_length = table, .compute_dtype = options->compute_dtype,
+    zrt__build_options build = {.mode = ZRT_MODE_TRAIN,
+                                .rows = options->rows,
+                                .length = options->length,
+                                .table_length = table,
+                                .compute_dtype = options->compute_dtype,
                                 .recompute = options->recompute};
     ZRT_TRY(zrt__zero_create(options, model, &compiled->memory, &compiled->zero));
     ZRT_TRY(zrt__build_create(model, &build, &compiled->train_build));
@@ -90,5 +94,7 @@ int zrt__variant_of(const zrt__compiled *compiled, int64_t micro_step, int64_t m
 {
     if (compiled->train[ZRT__VARIANT_ONLY] != NULL)
         return ZRT__VARIANT_ONLY;
-    return micro_step == 0 ? ZRT__VARIANT_FIRST : micro_step + 1 == micro_steps ? ZRT__VARIANT_LAST : ZRT__VARIANT_MIDDLE;
+    return micro_step == 0                 ? ZRT__VARIANT_FIRST
+           : micro_step + 1 == micro_steps ? ZRT__VARIANT_LAST
+                                           : ZRT__VARIANT_MIDDLE;
 }

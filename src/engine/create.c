@@ -97,8 +97,8 @@ static zrt_status upload(zrt_engine *engine)
     zrt__stream *stream = zrt__engine_stream(engine);
     zrt__settings *settings = &engine->settings;
     for (size_t i = 0; i < zero->n_constants; i++)
-        ZRT_TRY(device->copy(stream, zrt__engine_address(engine, NULL, zero->constants[i].ref), zero->constants[i].values,
-                             (size_t)zero->constants[i].n_elements * sizeof(float)));
+        ZRT_TRY(device->copy(stream, zrt__engine_address(engine, NULL, zero->constants[i].ref),
+                             zero->constants[i].values, (size_t)zero->constants[i].n_elements * sizeof(float)));
     double *rates = zrt__engine_address(engine, NULL, engine->compiled.staging.rates);
     for (int64_t i = 0; i < settings->rules.n_learning_rates; i++)
         rates[i] = zrt__schedule_rate(&settings->schedule, i);
@@ -106,7 +106,9 @@ static zrt_status upload(zrt_engine *engine)
     ZRT_TRY(device->copy(stream, (void *)settings->rules.learning_rates, rates,
                          (size_t)settings->rules.n_learning_rates * sizeof *rates));
     zrt__step_state *state = zrt__engine_address(engine, NULL, engine->compiled.staging.state);
-    *state = (zrt__step_state){.seed = settings->seed, .loss_scale = settings->initial_loss_scale, .last_overflow = -1,
+    *state = (zrt__step_state){.seed = settings->seed,
+                               .loss_scale = settings->initial_loss_scale,
+                               .last_overflow = -1,
                                .hysteresis_left = settings->rules.hysteresis};
     ZRT_TRY(device->copy(stream, zrt__engine_address(engine, NULL, zero->state), state, sizeof *state));
     return device->stream_synchronize(stream);
@@ -146,18 +148,20 @@ static zrt_status compare(zrt_engine *engine, const zrt__resolved *resolved)
                 status = zrt__group_all_gather(world, item, items, sizeof item);
             for (int r = 1; r < size && status == ZRT_OK; r++)
                 if (strcmp(items + (size_t)r * sizeof item, first) != 0)
-                    status = zrt__fail(ZRT_ERR_CONFIG, "rank %d was started with another configuration: %s there, %s on rank 0; "
-                                       "give all ranks the same files and options", r, items + (size_t)r * sizeof item,
-                                       first);
+                    status = zrt__fail(ZRT_ERR_CONFIG,
+                                       "rank %d was started with another configuration: %s there, %s on rank 0; "
+                                       "give all ranks the same files and options",
+                                       r, items + (size_t)r * sizeof item, first);
             free(items);
         }
         if (status == ZRT_OK)
             status = zrt__fail(ZRT_ERR_CONFIG, "rank %d was started with another configuration than rank 0", config);
     }
     if (status == ZRT_OK && schedule > 0)
-        status = zrt__fail(ZRT_ERR_CONFIG, "rank %d planned another schedule than rank 0 (model %s on rank %d, %lld elements): "
-                           "give all ranks the same model and the same binary", schedule, engine->model->name, rank,
-                           (long long)zrt_model_n_elements(engine->model));
+        status = zrt__fail(ZRT_ERR_CONFIG,
+                           "rank %d planned another schedule than rank 0 (model %s on rank %d, %lld elements): "
+                           "give all ranks the same model and the same binary",
+                           schedule, engine->model->name, rank, (long long)zrt_model_n_elements(engine->model));
     return zrt__group_agree(world, status);
 }
 
@@ -174,8 +178,10 @@ static zrt_status check_memory(zrt_engine *engine)
 static zrt_status open_device(zrt_engine *engine)
 {
     const zrt__placement *placement = zrt__context_placement(engine->context);
-    zrt__device_options options = {.n_threads = placement->n_threads, .cores = placement->cores,
-                                   .n_cores = placement->n_cores, .local_index = placement->local_rank,
+    zrt__device_options options = {.n_threads = placement->n_threads,
+                                   .cores = placement->cores,
+                                   .n_cores = placement->n_cores,
+                                   .local_index = placement->local_rank,
                                    .deterministic = engine->settings.deterministic};
     ZRT_TRY(zrt__device_cpu_ops.open(&options, &engine->runtime.device));
     engine->runtime.kernels = &zrt__kernel_cpu_ops;
@@ -202,8 +208,8 @@ static zrt_status create(zrt_engine *engine, const zrt_config *config)
 {
     const zrt__group *world = zrt__context_world(engine->context);
     zrt__resolved *resolved = NULL;
-    zrt_status status = zrt__config_resolve(config, zrt_size(engine->context), engine->model->info.hidden_size, 0,
-                                            &resolved);
+    zrt_status status =
+        zrt__config_resolve(config, zrt_size(engine->context), engine->model->info.hidden_size, 0, &resolved);
     if (status == ZRT_OK)
         status = zrt__settings_from(resolved, engine->model, &engine->settings);
     engine->settings.zero.rank = zrt_rank(engine->context);

@@ -9,7 +9,11 @@
 
 /* Plans of a training step: with one micro-step only ZRT__VARIANT_ONLY. */
 typedef enum zrt__variant {
-    ZRT__VARIANT_FIRST, ZRT__VARIANT_MIDDLE, ZRT__VARIANT_LAST, ZRT__VARIANT_ONLY, ZRT__N_VARIANTS
+    ZRT__VARIANT_FIRST,
+    ZRT__VARIANT_MIDDLE,
+    ZRT__VARIANT_LAST,
+    ZRT__VARIANT_ONLY,
+    ZRT__N_VARIANTS
 } zrt__variant;
 
 /* Host copies of what a pass needs, written by the host and copied in stream order. */
@@ -40,7 +44,7 @@ zrt_status zrt__fit_check(zrt_model *model, const zrt__settings *settings, const
 
 struct zrt_loss {
     zrt_engine *engine;
-    bool valid;      /* of the forward pass that comes last */
+    bool valid; /* of the forward pass that comes last */
     zrt__event *event;
 };
 
@@ -62,7 +66,7 @@ struct zrt_engine {
     zrt_loss loss;
     int64_t step, micro_step;
     bool backward_due, update_due;
-    int64_t samples;         /* of micro-steps so far, when batches do not number them */
+    int64_t samples; /* of micro-steps so far, when batches do not number them */
     zrt__generation generation;
     char *trace_path;
     zrt__trace trace;
@@ -87,7 +91,8 @@ zrt_status zrt__parameters_fill(zrt_engine *engine, zrt__source_fn *source, void
 /* Their initial values by the model's initialisers and the seed. */
 zrt_status zrt__parameters_initialize(zrt_engine *engine);
 
-void zrt__print_memory(FILE *file, const zrt__compiled *compiled, const zrt__settings *settings, const zrt_model *model);
+void zrt__print_memory(FILE *file, const zrt__compiled *compiled, const zrt__settings *settings,
+                       const zrt_model *model);
 void zrt__print_schedule(FILE *file, const zrt__compiled *compiled, const zrt_model *model);
 
 #endif

@@ -24,8 +24,8 @@ static zrt_status read_sums(zrt_engine *engine, double sums_out[2])
     const zrt__device_ops *device = engine->runtime.device->ops;
     double *staging = zrt__engine_address(engine, NULL, engine->compiled.staging.loss);
     zrt__ref sums = zrt__ref_at(engine->compiled.zero->state, offsetof(zrt__step_state, micro_sums));
-    ZRT_TRY(device->copy(zrt__engine_stream(engine), staging, zrt__engine_address(engine, NULL, sums),
-                         2 * sizeof(double)));
+    ZRT_TRY(
+        device->copy(zrt__engine_stream(engine), staging, zrt__engine_address(engine, NULL, sums), 2 * sizeof(double)));
     ZRT_TRY(zrt__engine_synchronize(engine));
     sums_out[0] = staging[0];
     sums_out[1] = staging[1];
@@ -83,7 +83,8 @@ zrt_status zrt_engine_logits(zrt_engine *engine, const zrt_batch *batch, float *
     if (operand->view.n_dims == 3 && operand->view.dims[1] == length && n_rows > 0)
         used = row / length * batch->length;
     if ((size_t)(n_rows * used) > capacity)
-        return zrt__fail(ZRT_ERR_USAGE, "logits of %lld elements for a buffer of %zu", (long long)(n_rows * used), capacity);
+        return zrt__fail(ZRT_ERR_USAGE, "logits of %lld elements for a buffer of %zu", (long long)(n_rows * used),
+                         capacity);
     size_t element = zrt_dtype_bytes(operand->view.dtype);
     char *copy = n_rows > 0 ? zrt__malloc((size_t)(n_rows * row) * element) : NULL;
     if (n_rows > 0 && copy == NULL)
@@ -96,7 +97,8 @@ zrt_status zrt_engine_logits(zrt_engine *engine, const zrt_batch *batch, float *
     if (status == ZRT_OK)
         status = zrt__engine_synchronize(engine);
     for (int64_t r = 0; r < n_rows && status == ZRT_OK; r++)
-        zrt__convert(logits + r * used, ZRT_FLOAT32, copy + (size_t)(r * row) * element, operand->view.dtype, (size_t)used);
+        zrt__convert(logits + r * used, ZRT_FLOAT32, copy + (size_t)(r * row) * element, operand->view.dtype,
+                     (size_t)used);
     free(copy);
     return status;
 }

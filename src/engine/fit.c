@@ -52,7 +52,8 @@ static char *advice(zrt_model *model, const zrt__settings *settings, int ranks, 
                 trial.zero.micro_steps *= trial.zero.rows;
                 trial.zero.rows = trial.zero.evaluation_rows = 1;
                 added = zrt__format("--per-device-train-batch-size 1 --per-device-eval-batch-size 1 "
-                                    "--gradient-accumulation-steps %lld", (long long)trial.zero.micro_steps);
+                                    "--gradient-accumulation-steps %lld",
+                                    (long long)trial.zero.micro_steps);
             }
             break;
         default: {
@@ -103,10 +104,12 @@ zrt_status zrt__fit_check(zrt_model *model, const zrt__settings *settings, const
     zrt__print_memory(file, compiled, settings, model);
     fclose(file);
     char *help = advice(model, settings, ranks, available);
-    zrt_status status = zrt__fail(ZRT_ERR_MEMORY, "the run does not fit: %d rank%s of %s need %zu bytes each, %zu together, and %zu are "
-                                  "available (--host-memory overrides this)\n%s%s", ranks, ranks > 1 ? "s" : "", where,
-                                  bytes, bytes * (size_t)ranks, available, table != NULL ? table : "",
-                                  help != NULL ? help : "");
+    zrt_status status =
+        zrt__fail(ZRT_ERR_MEMORY,
+                  "the run does not fit: %d rank%s of %s need %zu bytes each, %zu together, and %zu are "
+                  "available (--host-memory overrides this)\n%s%s",
+                  ranks, ranks > 1 ? "s" : "", where, bytes, bytes * (size_t)ranks, available,
+                  table != NULL ? table : "", help != NULL ? help : "");
     free(table);
     free(help);
     return status;

@@ -35,8 +35,8 @@ static int32_t most_likely(const float *logits, int64_t n)
     return (int32_t)best;
 }
 
-static int32_t choose(const float *logits, int64_t n, const zrt_generate_options *options, uint64_t row, uint64_t position,
-                      candidate *candidates)
+static int32_t choose(const float *logits, int64_t n, const zrt_generate_options *options, uint64_t row,
+                      uint64_t position, candidate *candidates)
 {
     if (options->temperature <= 0)
         return most_likely(logits, n);
@@ -54,8 +54,9 @@ static int32_t choose(const float *logits, int64_t n, const zrt_generate_options
         kept = i;
         total = sum;
     }
-    zrt__philox draw = zrt__philox4x32((zrt__philox){{(uint32_t)row, (uint32_t)(row >> 32), (uint32_t)position, 0x67656e}},
-                                       (uint32_t)options->seed, (uint32_t)(options->seed >> 32));
+    zrt__philox draw =
+        zrt__philox4x32((zrt__philox){{(uint32_t)row, (uint32_t)(row >> 32), (uint32_t)position, 0x67656e}},
+                        (uint32_t)options->seed, (uint32_t)(options->seed >> 32));
     double target = zrt__uniform_from_bits(draw.x[0]) * total;
     sum = 0;
     for (int64_t i = 0; i < kept; i++) {
@@ -107,8 +108,11 @@ static zrt_status prepare(zrt_engine *engine, int64_t rows, int64_t prompt_lengt
     size_t before[ZRT__N_REGIONS];
     memcpy(before, engine->compiled.memory.scratch_bytes, sizeof before);
     const zrt__build_options *train = &engine->compiled.train_build->options;
-    zrt__build_options options = {.mode = ZRT_MODE_GENERATE, .rows = rows, .length = prompt_length,
-                                  .cache_length = cache_length, .table_length = train->table_length,
+    zrt__build_options options = {.mode = ZRT_MODE_GENERATE,
+                                  .rows = rows,
+                                  .length = prompt_length,
+                                  .cache_length = cache_length,
+                                  .table_length = train->table_length,
                                   .compute_dtype = train->compute_dtype};
     zrt_status status = zrt__build_create(engine->model, &options, &g->prompt);
     options.length = 1;
@@ -134,9 +138,9 @@ typedef struct generate_run {
     const int64_t *prompt_lengths;
     int64_t first_row, rows; /* this rank's */
     int64_t vocab;
-    float *logits;           /* [rows, vocab] */
+    float *logits; /* [rows, vocab] */
     candidate *candidates;
-    int32_t *tokens;         /* [rows, max_new_tokens] */
+    int32_t *tokens; /* [rows, max_new_tokens] */
     bool *ended;
 } generate_run;
 
@@ -156,18 +160,19 @@ static zrt_status run_positions(generate_run *run, int segment, int64_t first, i
             int64_t p = first + i;
             int32_t token = 0;
             if (row < run->n_rows)
-                token = p < run->prompt_lengths[row] ? run->prompts[row][p]
-                                                     : run->tokens[r * run->options->max_new_tokens + p -
-                                                                   run->prompt_lengths[row]];
+                token = p < run->prompt_lengths[row]
+                            ? run->prompts[row][p]
+                            : run->tokens[r * run->options->max_new_tokens + p - run->prompt_lengths[row]];
             ids[r * n + i] = token;
             positions[r * n + i] = (int32_t)p;
         }
     }
     size_t bytes = (size_t)(run->rows * n) * sizeof *ids;
     zrt__stream *stream = zrt__engine_stream(engine);
-    ZRT_TRY(device->copy(stream, zrt__engine_address(engine, NULL, engine->compiled.zero->fields[ids_field]), ids, bytes));
-    ZRT_TRY(device->copy(stream, zrt__engine_address(engine, NULL, engine->compiled.zero->fields[position_field]), positions,
-                         bytes));
+    ZRT_TRY(
+        device->copy(stream, zrt__engine_address(engine, NULL, engine->compiled.zero->fields[ids_field]), ids, bytes));
+    ZRT_TRY(device->copy(stream, zrt__engine_address(engine, NULL, engine->compiled.zero->fields[position_field]),
+                         positions, bytes));
     ZRT_TRY(zrt__plan_run(engine->generation.plan, &engine->runtime, segment, NULL));
     const zrt__operand *logits = &engine->generation.logits[segment];
     zrt_dtype dtype = logits->view.dtype;
@@ -222,9 +227,9 @@ static zrt_status check(const zrt_engine *engine, const generate_run *run, int64
     }
     int64_t limit = engine->model->info.max_length;
     if (limit > 0 && longest + run->options->max_new_tokens > limit)
-        return zrt__fail(ZRT_ERR_INPUT, "a prompt of %lld tokens and %lld new ones are more than the %lld positions of model %s",
-                         (long long)longest, (long long)run->options->max_new_tokens, (long long)limit,
-                         engine->model->name);
+        return zrt__fail(
+            ZRT_ERR_INPUT, "a prompt of %lld tokens and %lld new ones are more than the %lld positions of model %s",
+            (long long)longest, (long long)run->options->max_new_tokens, (long long)limit, engine->model->name);
     *shortest_out = shortest;
     *longest_out = longest;
     return ZRT_OK;
@@ -254,8 +259,8 @@ static zrt_status generate(generate_run *run, int64_t shortest, int64_t longest)
     return ZRT_OK;
 }
 
-zrt_status zrt_engine_generate(zrt_engine *engine, int n_rows, const int32_t *const *prompts, const int64_t *prompt_lengths,
-                               const zrt_generate_options *options, int32_t *tokens_out)
+zrt_status zrt_engine_generate(zrt_engine *engine, int n_rows, const int32_t *const *prompts,
+                               const int64_t *prompt_lengths, const zrt_generate_options *options, int32_t *tokens_out)
 {
     const zrt__group *world = zrt__context_world(engine->context);
     int size = zrt__group_size(world), rank = zrt__group_rank(world);
@@ -264,8 +269,12 @@ zrt_status zrt_engine_generate(zrt_engine *engine, int n_rows, const int32_t *co
     int64_t most = engine->compiled.zero->fields_rows * engine->compiled.zero->fields_length;
     if (rows > most)
         rows = most;
-    generate_run run = {.engine = engine, .options = options, .n_rows = n_rows, .prompts = prompts,
-                        .prompt_lengths = prompt_lengths, .rows = rows};
+    generate_run run = {.engine = engine,
+                        .options = options,
+                        .n_rows = n_rows,
+                        .prompts = prompts,
+                        .prompt_lengths = prompt_lengths,
+                        .rows = rows};
     ZRT_TRY(zrt__group_agree(world, check(engine, &run, &shortest, &longest)));
     size_t bytes = (size_t)(rows * options->max_new_tokens) * sizeof(int32_t);
     int32_t *all = zrt__malloc((size_t)size * bytes);

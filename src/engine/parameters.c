@@ -38,7 +38,8 @@ static zrt_status store(zrt_engine *engine, const zrt__flat *flat, int64_t first
     zrt__stream *stream = zrt__engine_stream(engine);
     bool resident = flat->kind == ZRT__FLAT_RESIDENT;
     int64_t from = max64(first, flat->shard_first), to = min64(first + n, flat->shard_first + flat->shard_elements);
-    int64_t held_from = resident ? first : from, held_to = resident ? first + n : to, base = resident ? 0 : flat->shard_first;
+    int64_t held_from = resident ? first : from, held_to = resident ? first + n : to,
+            base = resident ? 0 : flat->shard_first;
     if (held_from < held_to) {
         zrt__convert(chunk->converted, dtype, chunk->values + (held_from - first), ZRT_FLOAT32,
                      (size_t)(held_to - held_from));
@@ -185,14 +186,15 @@ static zrt_status state_ref(const zrt_engine *engine, const zrt__flat *flat, zrt
 }
 
 /* This rank's elements [first, first + n) of a flat's shard, as fp32. */
-static zrt_status fetch(zrt_engine *engine, const zrt__flat *flat, zrt__ref ref, int64_t first, int64_t n, double factor,
-                        float *out)
+static zrt_status fetch(zrt_engine *engine, const zrt__flat *flat, zrt__ref ref, int64_t first, int64_t n,
+                        double factor, float *out)
 {
     const zrt__device_ops *device = engine->runtime.device->ops;
     bool frozen = !flat->trainable;
     zrt_dtype dtype = frozen ? engine->settings.zero.compute_dtype : ZRT_FLOAT32;
     const char *from = zrt__engine_address(engine, NULL, ref);
-    ZRT_TRY(device->copy(zrt__engine_stream(engine), out, from + (size_t)(first - flat->shard_first) * zrt_dtype_bytes(dtype),
+    ZRT_TRY(device->copy(zrt__engine_stream(engine), out,
+                         from + (size_t)(first - flat->shard_first) * zrt_dtype_bytes(dtype),
                          (size_t)n * zrt_dtype_bytes(dtype)));
     ZRT_TRY(device->stream_synchronize(zrt__engine_stream(engine)));
     if (dtype != ZRT_FLOAT32) { /* from the end, so that the widening does not overtake the source */

@@ -17,10 +17,13 @@ void zrt__print_memory(FILE *file, const zrt__compiled *compiled, const zrt__set
     const zrt__zero_options *options = &settings->zero;
     const zrt__memory *memory = &compiled->memory;
     size_t persistent[ZRT__N_CATEGORIES] = {0}, peak[ZRT__N_CATEGORIES], total = 0, scratch = 0, live = 0;
-    fprintf(file, "model %s: %lld parameters; ZeRO stage %d on %d rank%s, %lld x %lld tokens a rank and micro-step, "
-            "%lld micro-step%s, %s\n", model->name, (long long)zrt_model_n_elements(model), options->stage,
-            options->n_ranks, options->n_ranks > 1 ? "s" : "", (long long)options->rows, (long long)options->length,
-            (long long)options->micro_steps, options->micro_steps > 1 ? "s" : "", zrt_dtype_name(options->compute_dtype));
+    fprintf(file,
+            "model %s: %lld parameters; ZeRO stage %d on %d rank%s, %lld x %lld tokens a rank and micro-step, "
+            "%lld micro-step%s, %s\n",
+            model->name, (long long)zrt_model_n_elements(model), options->stage, options->n_ranks,
+            options->n_ranks > 1 ? "s" : "", (long long)options->rows, (long long)options->length,
+            (long long)options->micro_steps, options->micro_steps > 1 ? "s" : "",
+            zrt_dtype_name(options->compute_dtype));
     fprintf(file, "memory of rank %d, bytes\n", options->rank);
     for (size_t i = 0; i < memory->persistent.n; i++)
         persistent[memory->persistent.items[i].category] += memory->persistent.items[i].bytes;
@@ -70,7 +73,8 @@ void zrt__print_schedule(FILE *file, const zrt__compiled *compiled, const zrt_mo
         if (kernels > 0 && (entry == NULL || entry->unit != unit || strcmp(entry->phase, phase) != 0)) {
             fprintf(file, "  %-8s %-8s %s, %d kernels\n", phase, "compute",
                     unit >= 0 ? (*model->units[unit].prefix != '\0' ? model->units[unit].prefix : "(unnamed unit)")
-                              : "scalars and updates", kernels);
+                              : "scalars and updates",
+                    kernels);
             kernels = 0;
         }
         if (entry == NULL)

@@ -15,11 +15,20 @@ typedef struct optimizer_number {
 
 static zrt_status set_optimizer(const zrt__named_value *value, zrt__optimizer *optimizer)
 {
-#define FIELD(name, member, is_bool) {name, offsetof(zrt__optimizer, member), is_bool}
+#define FIELD(name, member, is_bool)                    \
+    {                                                   \
+        name, offsetof(zrt__optimizer, member), is_bool \
+    }
     static const optimizer_number numbers[] = {
-        FIELD("lr", learning_rate, false), FIELD("beta1", beta1, false), FIELD("beta2", beta2, false),
-        FIELD("eps", eps, false), FIELD("weight_decay", weight_decay, false), FIELD("momentum", momentum, false),
-        FIELD("dampening", dampening, false), FIELD("nesterov", nesterov, true), FIELD("adam_w_mode", adam_w_mode, true),
+        FIELD("lr", learning_rate, false),
+        FIELD("beta1", beta1, false),
+        FIELD("beta2", beta2, false),
+        FIELD("eps", eps, false),
+        FIELD("weight_decay", weight_decay, false),
+        FIELD("momentum", momentum, false),
+        FIELD("dampening", dampening, false),
+        FIELD("nesterov", nesterov, true),
+        FIELD("adam_w_mode", adam_w_mode, true),
         FIELD("bias_correction", bias_correction, true),
     };
 #undef FIELD
@@ -37,8 +46,11 @@ static zrt_status set_optimizer(const zrt__named_value *value, zrt__optimizer *o
     for (size_t i = 0; i < sizeof ignored / sizeof *ignored; i++)
         if (strcmp(ignored[i], value->name) == 0 && !(strcmp(value->name, "amsgrad") == 0 && value->number != 0))
             return ZRT_OK;
-    return zrt__fail(ZRT_ERR_CONFIG, "optimizer parameter %s is not one of lr, betas, eps, weight_decay, momentum, dampening, nesterov, "
-                     "adam_w_mode, bias_correction", value->name);
+    return zrt__fail(
+        ZRT_ERR_CONFIG,
+        "optimizer parameter %s is not one of lr, betas, eps, weight_decay, momentum, dampening, nesterov, "
+        "adam_w_mode, bias_correction",
+        value->name);
 }
 
 static zrt_status optimizer_from(const zrt__resolved *resolved, zrt__optimizer *optimizer)
@@ -72,7 +84,9 @@ static zrt_status schedule_from(const zrt__resolved *resolved, const zrt__optimi
     }
     ZRT_TRY(zrt__schedule_check(schedule));
     if (zrt__schedule_betas(schedule, 0, &beta1, &beta2))
-        return zrt__fail(ZRT_ERR_NOT_SUPPORTED, "scheduler OneCycle with cycle_momentum is not supported: set scheduler.params.cycle_momentum to false");
+        return zrt__fail(
+            ZRT_ERR_NOT_SUPPORTED,
+            "scheduler OneCycle with cycle_momentum is not supported: set scheduler.params.cycle_momentum to false");
     return ZRT_OK;
 }
 
@@ -87,28 +101,35 @@ zrt_status zrt__settings_from(const zrt__resolved *resolved, const zrt_model *mo
     int64_t longest = info->max_length > 0 ? info->max_length : 1;
     int64_t length = resolved->seq_length > 0 ? resolved->seq_length : longest;
     if (length > longest)
-        return zrt__fail(ZRT_ERR_CONFIG, "seq_length %lld is more than the %lld positions of model %s", (long long)length,
-                         (long long)longest, zrt_model_get_name(model));
+        return zrt__fail(ZRT_ERR_CONFIG, "seq_length %lld is more than the %lld positions of model %s",
+                         (long long)length, (long long)longest, zrt_model_get_name(model));
     if (strcmp(resolved->device, "cuda") == 0)
         return zrt__fail(ZRT_ERR_DEVICE, "--device cuda: this zerort was built without CUDA; use --device cpu");
-    s->zero = (zrt__zero_options){
-        .stage = resolved->stage, .micro_steps = resolved->accumulation, .rows = resolved->micro_batch, .length = length,
-        .evaluation_rows = resolved->evaluation_batch, .compute_dtype = resolved->compute_dtype,
-        .reduce_dtype = resolved->reduce_dtype, .max_live_parameters = resolved->max_live_parameters,
-        .max_reuse_distance = resolved->max_reuse_distance, .prefetch_bucket_size = resolved->prefetch_bucket_size,
-        .persistence_threshold = resolved->persistence_threshold,
-        .model_persistence_threshold = resolved->model_persistence_threshold,
-        .recompute = (zrt__recompute)resolved->recompute};
+    s->zero = (zrt__zero_options){.stage = resolved->stage,
+                                  .micro_steps = resolved->accumulation,
+                                  .rows = resolved->micro_batch,
+                                  .length = length,
+                                  .evaluation_rows = resolved->evaluation_batch,
+                                  .compute_dtype = resolved->compute_dtype,
+                                  .reduce_dtype = resolved->reduce_dtype,
+                                  .max_live_parameters = resolved->max_live_parameters,
+                                  .max_reuse_distance = resolved->max_reuse_distance,
+                                  .prefetch_bucket_size = resolved->prefetch_bucket_size,
+                                  .persistence_threshold = resolved->persistence_threshold,
+                                  .model_persistence_threshold = resolved->model_persistence_threshold,
+                                  .recompute = (zrt__recompute)resolved->recompute};
     s->zero.update.kernel = zrt__optimizer_kernel(&s->optimizer);
     s->zero.update.n_states = zrt__optimizer_n_states(&s->optimizer);
     zrt__optimizer_attributes(&s->optimizer, true, &s->zero.update.decay);
     zrt__optimizer_attributes(&s->optimizer, s->optimizer.decay_vectors, &s->zero.update.no_decay);
     s->max_steps = resolved->max_steps;
-    s->rules = (zrt__step_rules){
-        .max_grad_norm = resolved->max_grad_norm, .dynamic_loss_scale = resolved->dynamic_loss_scale,
-        .min_loss_scale = resolved->min_loss_scale, .scale_window = resolved->loss_scale_window,
-        .hysteresis = resolved->hysteresis, .consecutive_hysteresis = resolved->consecutive_hysteresis,
-        .n_learning_rates = s->max_steps > 0 ? s->max_steps + 1 : UNKNOWN_TOTAL_RATES};
+    s->rules = (zrt__step_rules){.max_grad_norm = resolved->max_grad_norm,
+                                 .dynamic_loss_scale = resolved->dynamic_loss_scale,
+                                 .min_loss_scale = resolved->min_loss_scale,
+                                 .scale_window = resolved->loss_scale_window,
+                                 .hysteresis = resolved->hysteresis,
+                                 .consecutive_hysteresis = resolved->consecutive_hysteresis,
+                                 .n_learning_rates = s->max_steps > 0 ? s->max_steps + 1 : UNKNOWN_TOTAL_RATES};
     s->initial_loss_scale = resolved->initial_loss_scale;
     s->seed = resolved->seed;
     s->host_memory = resolved->host_memory;

@@ -8,16 +8,16 @@
 #include "zero/zero.h"
 
 typedef struct zrt__settings {
-    zrt__zero_options zero;  /* rank, n_ranks and rules are set by the engine */
+    zrt__zero_options zero; /* rank, n_ranks and rules are set by the engine */
     zrt__optimizer optimizer;
     zrt__schedule schedule;
-    zrt__step_rules rules;   /* but for the learning rates */
+    zrt__step_rules rules; /* but for the learning rates */
     double initial_loss_scale;
     uint64_t seed;
-    int64_t max_steps;       /* 0: unknown */
-    size_t host_memory;      /* bytes that all ranks of this host may take; 0: ask the machine */
+    int64_t max_steps;  /* 0: unknown */
+    size_t host_memory; /* bytes that all ranks of this host may take; 0: ask the machine */
     bool deterministic;
-    const char *device;      /* "auto", "cpu"; static */
+    const char *device; /* "auto", "cpu"; static */
 } zrt__settings;
 
 /* Errors: ZRT_ERR_CONFIG, ZRT_ERR_NOT_SUPPORTED naming the key. */

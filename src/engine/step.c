@@ -13,8 +13,10 @@ static zrt_status check_usable(const zrt_engine *engine, bool condition, const c
 {
     if (condition)
         return ZRT_OK;
-    return zrt__fail(ZRT_ERR_USAGE, "%s: the order is zrt_engine_forward, zrt_engine_backward, zrt_engine_step (step %lld, "
-                     "micro-step %lld)", order, (long long)engine->step, (long long)engine->micro_step);
+    return zrt__fail(ZRT_ERR_USAGE,
+                     "%s: the order is zrt_engine_forward, zrt_engine_backward, zrt_engine_step (step %lld, "
+                     "micro-step %lld)",
+                     order, (long long)engine->step, (long long)engine->micro_step);
 }
 
 static zrt_status run(zrt_engine *engine, int segment)
@@ -38,8 +40,8 @@ static zrt_status stage_scalars(zrt_engine *engine, const zrt_batch *batch)
     head->capacity = *capacity * options->n_ranks;
     ZRT_TRY(device->copy(zrt__engine_stream(engine), zrt__engine_address(engine, NULL, engine->compiled.zero->capacity),
                          capacity, sizeof *capacity));
-    return device->copy(zrt__engine_stream(engine), zrt__engine_address(engine, NULL, engine->compiled.zero->state), head,
-                        offsetof(zrt__step_state, grad_scale));
+    return device->copy(zrt__engine_stream(engine), zrt__engine_address(engine, NULL, engine->compiled.zero->state),
+                        head, offsetof(zrt__step_state, grad_scale));
 }
 
 zrt_status zrt_engine_forward(zrt_engine *engine, const zrt_batch *batch, zrt_loss **loss_out)
@@ -64,7 +66,8 @@ zrt_status zrt_engine_forward(zrt_engine *engine, const zrt_batch *batch, zrt_lo
 
 zrt_status zrt_engine_backward(zrt_engine *engine, zrt_loss *loss)
 {
-    ZRT_TRY(check_usable(engine, engine->backward_due && loss == &engine->loss, "zrt_engine_backward without the loss of "
+    ZRT_TRY(check_usable(engine, engine->backward_due && loss == &engine->loss,
+                         "zrt_engine_backward without the loss of "
                          "the forward pass before it"));
     ZRT_TRY(run(engine, ZRT__SEGMENT_BACKWARD));
     engine->backward_due = false;
@@ -156,9 +159,13 @@ zrt_status zrt_engine_metrics(zrt_engine *engine, zrt_metrics *metrics_out)
     ZRT_TRY(engine->runtime.device->ops->event_synchronize(engine->metrics_ready));
     ZRT_TRY(zrt__engine_synchronize(engine)); /* a stream that failed has no metrics */
     const zrt__step_state *state = zrt__engine_address(engine, NULL, engine->compiled.staging.state);
-    *metrics_out = (zrt_metrics){.step = engine->step, .skipped = state->skipped, .loss = state->loss,
-                                 .grad_norm = state->grad_norm, .learning_rate = state->used_learning_rate,
-                                 .loss_scale = state->used_loss_scale, .counted = (int64_t)state->counted};
+    *metrics_out = (zrt_metrics){.step = engine->step,
+                                 .skipped = state->skipped,
+                                 .loss = state->loss,
+                                 .grad_norm = state->grad_norm,
+                                 .learning_rate = state->used_learning_rate,
+                                 .loss_scale = state->used_loss_scale,
+                                 .counted = (int64_t)state->counted};
     return ZRT_OK;
 }
 
@@ -169,7 +176,7 @@ zrt_status zrt_engine_trace(zrt_engine *engine, const char *path)
     engine->trace_path = zrt__strdup(path);
     if (engine->trace_path == NULL)
         return ZRT_ERR_MEMORY;
-    engine->trace_variant = zrt__variant_of(&engine->compiled, engine->settings.zero.micro_steps - 1,
-                                            engine->settings.zero.micro_steps);
+    engine->trace_variant =
+        zrt__variant_of(&engine->compiled, engine->settings.zero.micro_steps - 1, engine->settings.zero.micro_steps);
     return zrt__trace_create(engine->compiled.train[engine->trace_variant], &engine->trace);
 }

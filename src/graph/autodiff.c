@@ -90,8 +90,8 @@ static void seed_outputs(zrt__gradients *gradients)
         const zrt__edge *edge = &unit->build->edges[port->edge];
         if (!edge->requires_grad || edge->last_consumer < 0)
             continue;
-        zrt_tensor *gradient = zrt__unit_reference(unit, ZRT__TENSOR_EDGE_GRAD, port->edge, edge->dtype, edge->n_dims,
-                                                   edge->dims);
+        zrt_tensor *gradient =
+            zrt__unit_reference(unit, ZRT__TENSOR_EDGE_GRAD, port->edge, edge->dtype, edge->n_dims, edge->dims);
         if (gradient == NULL)
             return;
         port->grad = gradient->id;
@@ -134,8 +134,8 @@ static void finish_inputs(zrt__gradients *gradients)
                      unit->tensors[unit->inputs[k].grad]->alias_of == gradient->alias_of;
         if (taken) {
             zrt_tensor *copy = zrt__gradient_like(gradients, port->tensor);
-            zrt__node_spec spec = {.kernel = ZRT__KERNEL_scale, .in = {gradient}, .out = {copy},
-                                   .attributes = {.scale = {1.0f}}};
+            zrt__node_spec spec = {
+                .kernel = ZRT__KERNEL_scale, .in = {gradient}, .out = {copy}, .attributes = {.scale = {1.0f}}};
             zrt__unit_node(unit, &spec);
             gradient = copy;
         }

@@ -58,7 +58,8 @@ zrt_status zrt_model_add_unit(zrt_model *model, const char *prefix, zrt_describe
 {
     ZRT_TRY(zrt__grow(&model->units, &model->units_capacity, model->n_units, sizeof *model->units));
     zrt__unit_description *description = &model->units[model->n_units];
-    *description = (zrt__unit_description){.prefix = zrt__strdup(prefix), .describe = describe,
+    *description = (zrt__unit_description){.prefix = zrt__strdup(prefix),
+                                           .describe = describe,
                                            .spec = zrt__malloc(spec_bytes > 0 ? spec_bytes : 1),
                                            .first_parameter = (int)model->n_parameters};
     if (description->prefix == NULL || description->spec == NULL) {

@@ -23,10 +23,10 @@ typedef enum zrt__tensor_kind {
 } zrt__tensor_kind;
 
 typedef enum zrt__system_tensor {
-    ZRT__SYSTEM_STEP_STATE,  /* u8 [sizeof zrt__step_state] */
-    ZRT__SYSTEM_GRAD_SCALE,  /* f32 [1], inside the step state */
-    ZRT__SYSTEM_MICRO_SUMS,  /* f64 [2], inside the step state */
-    ZRT__SYSTEM_SAMPLE_IDS,  /* i64 [rows] */
+    ZRT__SYSTEM_STEP_STATE, /* u8 [sizeof zrt__step_state] */
+    ZRT__SYSTEM_GRAD_SCALE, /* f32 [1], inside the step state */
+    ZRT__SYSTEM_MICRO_SUMS, /* f64 [2], inside the step state */
+    ZRT__SYSTEM_SAMPLE_IDS, /* i64 [rows] */
     ZRT__N_SYSTEM_TENSORS
 } zrt__system_tensor;
 
@@ -38,7 +38,7 @@ struct zrt_tensor {
     zrt_dtype dtype;
     int n_dims;
     int64_t dims[ZRT_MAX_DIMS];
-    int alias_of;        /* id of the tensor whose memory this is (a reshape); its own id otherwise */
+    int alias_of; /* id of the tensor whose memory this is (a reshape); its own id otherwise */
     bool requires_grad;
 };
 
@@ -52,7 +52,7 @@ typedef void zrt__backward_fn(zrt__gradients *gradients, const zrt__node *node);
 
 struct zrt__node {
     zrt__kernel kernel;
-    int in[ZRT__MAX_INPUTS];   /* tensor ids or ZRT__NO_TENSOR */
+    int in[ZRT__MAX_INPUTS]; /* tensor ids or ZRT__NO_TENSOR */
     int out[ZRT__MAX_OUTPUTS];
     uint32_t accumulate;
     zrt__attributes attributes;
@@ -87,8 +87,8 @@ struct zrt_unit {
     size_t n_constants, constants_capacity;
     zrt__port *inputs, *outputs;
     size_t n_inputs, inputs_capacity, n_outputs, outputs_capacity;
-    int next_parameter;  /* of the unit's, while describing again */
-    void **kept;         /* copies of user ops' attributes */
+    int next_parameter; /* of the unit's, while describing again */
+    void **kept;        /* copies of user ops' attributes */
     size_t n_kept, kept_capacity;
     uint32_t n_random_ops;
     bool has_loss;
@@ -102,7 +102,7 @@ typedef struct zrt__edge {
     int n_dims;
     int64_t dims[ZRT_MAX_DIMS];
     bool requires_grad;
-    int last_consumer;  /* unit, -1: none yet */
+    int last_consumer; /* unit, -1: none yet */
     bool is_logits;
 } zrt__edge;
 
@@ -111,8 +111,8 @@ typedef enum zrt__recompute { ZRT__RECOMPUTE_NONE, ZRT__RECOMPUTE_SELECTIVE, ZRT
 typedef struct zrt__build_options {
     zrt_mode mode;
     int64_t rows, length;
-    int64_t cache_length;  /* generation: positions of the key/value cache */
-    int64_t table_length;  /* positions that tables of constants hold, at least length */
+    int64_t cache_length; /* generation: positions of the key/value cache */
+    int64_t table_length; /* positions that tables of constants hold, at least length */
     zrt_dtype compute_dtype;
     zrt__recompute recompute;
 } zrt__build_options;
@@ -139,7 +139,7 @@ typedef struct zrt__parameter {
     int64_t n_elements;
     zrt_initializer init;
     int slot;
-    int64_t offset;     /* elements from the start of the slot */
+    int64_t offset; /* elements from the start of the slot */
     bool trainable;
 } zrt__parameter;
 

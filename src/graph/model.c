@@ -142,8 +142,8 @@ zrt_status zrt_model_freeze(zrt_model *model, const char *pattern)
         n++;
     }
     if (n == 0)
-        return zrt__fail(ZRT_ERR_CONFIG, "freeze pattern '%s' matches no parameter of model %s (the first is %s)", pattern,
-                         model->name, model->n_parameters > 0 ? model->parameters[0].name : "none");
+        return zrt__fail(ZRT_ERR_CONFIG, "freeze pattern '%s' matches no parameter of model %s (the first is %s)",
+                         pattern, model->name, model->n_parameters > 0 ? model->parameters[0].name : "none");
     return ZRT_OK;
 }
 

@@ -13,10 +13,11 @@ static void rope_backward(zrt__gradients *gradients, const zrt__node *node)
     zrt_tensor *dx = zrt__gradient_like(gradients, node->in[0]);
     zrt__attributes attributes = node->attributes;
     attributes.rope.inverse = !attributes.rope.inverse;
-    zrt__unit_node(unit, &(zrt__node_spec){.kernel = ZRT__KERNEL_rope,
-                                           .in = {dy, zrt__unit_tensor(unit, node->in[1]),
-                                                  zrt__unit_tensor(unit, node->in[2])},
-                                           .out = {dx}, .attributes = attributes});
+    zrt__unit_node(
+        unit, &(zrt__node_spec){.kernel = ZRT__KERNEL_rope,
+                                .in = {dy, zrt__unit_tensor(unit, node->in[1]), zrt__unit_tensor(unit, node->in[2])},
+                                .out = {dx},
+                                .attributes = attributes});
     zrt__gradient_add(gradients, node->in[0], dx);
 }
 
@@ -66,8 +67,12 @@ static zrt_tensor *apply_rope(zrt_unit *unit, zrt_tensor *qkv, const zrt_attenti
     if (table == NULL || positions == NULL || rotated == NULL)
         return NULL;
     zrt__attributes attributes = {.rope = {spec->n_heads, spec->n_kv_heads, spec->head_dim, false}};
-    zrt__unit_node(unit, &(zrt__node_spec){.kernel = ZRT__KERNEL_rope, .in = {qkv, positions, table}, .out = {rotated},
-                                           .attributes = attributes, .backward = rope_backward, .cheap = true});
+    zrt__unit_node(unit, &(zrt__node_spec){.kernel = ZRT__KERNEL_rope,
+                                           .in = {qkv, positions, table},
+                                           .out = {rotated},
+                                           .attributes = attributes,
+                                           .backward = rope_backward,
+                                           .cheap = true});
     return rotated;
 }
 
@@ -97,8 +102,10 @@ static zrt_tensor *cached(zrt_unit *unit, zrt_tensor *qkv, zrt_tensor *o, const 
         zrt_unit_fail(unit, "generation needs causal attention without lengths or segment ids");
         return NULL;
     }
-    zrt__unit_node(unit, &(zrt__node_spec){.kernel = ZRT__KERNEL_attention_cached, .in = {qkv, positions},
-                                           .out = {o, keys, values}, .attributes = attributes});
+    zrt__unit_node(unit, &(zrt__node_spec){.kernel = ZRT__KERNEL_attention_cached,
+                                           .in = {qkv, positions},
+                                           .out = {o, keys, values},
+                                           .attributes = attributes});
     return o;
 }
 
@@ -107,7 +114,8 @@ zrt_tensor *zrt_attention(zrt_unit *unit, zrt_tensor *qkv, const zrt_attention_s
     if (unit->status != ZRT_OK || qkv == NULL)
         return NULL;
     if (spec->n_heads < 1 || spec->n_kv_heads < 1 || spec->n_heads % spec->n_kv_heads != 0 || spec->head_dim < 1) {
-        zrt_unit_fail(unit, "attention: %d heads, %d key/value heads of %d; the former must be a multiple of the latter",
+        zrt_unit_fail(unit,
+                      "attention: %d heads, %d key/value heads of %d; the former must be a multiple of the latter",
                       spec->n_heads, spec->n_kv_heads, spec->head_dim);
         return NULL;
     }
@@ -128,7 +136,8 @@ zrt_tensor *zrt_attention(zrt_unit *unit, zrt_tensor *qkv, const zrt_attention_s
     bool train = zrt__unit_trains(unit);
     bool drops = train && spec->dropout > 0;
     int64_t rows = qkv->dims[0], length = qkv->dims[1];
-    zrt_tensor *o = zrt__unit_value(unit, qkv->dtype, 3, (int64_t[]){rows, length, (int64_t)spec->n_heads * spec->head_dim});
+    zrt_tensor *o =
+        zrt__unit_value(unit, qkv->dtype, 3, (int64_t[]){rows, length, (int64_t)spec->n_heads * spec->head_dim});
     if (o == NULL)
         return NULL;
     zrt__attributes attributes = {.attention = {spec->n_heads, spec->n_kv_heads, spec->head_dim, spec->causal,
@@ -142,7 +151,8 @@ zrt_tensor *zrt_attention(zrt_unit *unit, zrt_tensor *qkv, const zrt_attention_s
                                            .in = {qkv, spec->lengths, spec->segment_ids,
                                                   drops ? zrt__unit_system(unit, ZRT__SYSTEM_SAMPLE_IDS) : NULL,
                                                   drops ? zrt__unit_system(unit, ZRT__SYSTEM_STEP_STATE) : NULL},
-                                           .out = {o, lse}, .attributes = attributes,
+                                           .out = {o, lse},
+                                           .attributes = attributes,
                                            .backward = attention_backward});
     return o;
 }

@@ -13,13 +13,13 @@ static zrt_tensor *like(zrt_unit *unit, const zrt_tensor *x)
 static void activation_backward(zrt__gradients *gradients, const zrt__node *node)
 {
     zrt_tensor *dx = zrt__gradient_like(gradients, node->in[0]);
-    zrt__kernel kernel = node->kernel == ZRT__KERNEL_glu_forward ? ZRT__KERNEL_glu_backward
-                                                                 : ZRT__KERNEL_activation_backward;
-    zrt__unit_node(gradients->unit,
-                   &(zrt__node_spec){.kernel = kernel,
-                                     .in = {zrt__gradient_of(gradients, node->out[0]),
-                                            zrt__unit_tensor(gradients->unit, node->in[0])},
-                                     .out = {dx}, .attributes = node->attributes});
+    zrt__kernel kernel =
+        node->kernel == ZRT__KERNEL_glu_forward ? ZRT__KERNEL_glu_backward : ZRT__KERNEL_activation_backward;
+    zrt__unit_node(gradients->unit, &(zrt__node_spec){.kernel = kernel,
+                                                      .in = {zrt__gradient_of(gradients, node->out[0]),
+                                                             zrt__unit_tensor(gradients->unit, node->in[0])},
+                                                      .out = {dx},
+                                                      .attributes = node->attributes});
     zrt__gradient_add(gradients, node->in[0], dx);
 }
 
@@ -28,8 +28,11 @@ zrt_tensor *zrt_activation(zrt_unit *unit, zrt_tensor *x, zrt_activation_kind ki
     if (unit->status != ZRT_OK || x == NULL)
         return NULL;
     zrt_tensor *y = like(unit, x);
-    zrt__unit_node(unit, &(zrt__node_spec){.kernel = ZRT__KERNEL_activation_forward, .in = {x}, .out = {y},
-                                           .attributes = {.activation = {kind}}, .backward = activation_backward,
+    zrt__unit_node(unit, &(zrt__node_spec){.kernel = ZRT__KERNEL_activation_forward,
+                                           .in = {x},
+                                           .out = {y},
+                                           .attributes = {.activation = {kind}},
+                                           .backward = activation_backward,
                                            .cheap = true});
     return y;
 }
@@ -47,8 +50,11 @@ zrt_tensor *zrt_glu(zrt_unit *unit, zrt_tensor *x, zrt_activation_kind kind)
     }
     dims[x->n_dims - 1] /= 2;
     zrt_tensor *y = zrt__unit_value(unit, x->dtype, x->n_dims, dims);
-    zrt__unit_node(unit, &(zrt__node_spec){.kernel = ZRT__KERNEL_glu_forward, .in = {x}, .out = {y},
-                                           .attributes = {.activation = {kind}}, .backward = activation_backward,
+    zrt__unit_node(unit, &(zrt__node_spec){.kernel = ZRT__KERNEL_glu_forward,
+                                           .in = {x},
+                                           .out = {y},
+                                           .attributes = {.activation = {kind}},
+                                           .backward = activation_backward,
                                            .cheap = true});
     return y;
 }
@@ -62,7 +68,8 @@ static void dropout_backward(zrt__gradients *gradients, const zrt__node *node)
         zrt__unit_node(unit, &(zrt__node_spec){.kernel = ZRT__KERNEL_dropout,
                                                .in = {dy, NULL, zrt__unit_tensor(unit, node->in[2]),
                                                       zrt__unit_tensor(unit, node->in[3])},
-                                               .out = {dx}, .attributes = node->attributes});
+                                               .out = {dx},
+                                               .attributes = node->attributes});
         zrt__gradient_add(gradients, node->in[0], dx);
     }
     if (node->in[1] != ZRT__NO_TENSOR)
@@ -86,7 +93,8 @@ zrt_tensor *zrt_dropout(zrt_unit *unit, zrt_tensor *x, float probability)
                                                   zrt__unit_system(unit, ZRT__SYSTEM_STEP_STATE)},
                                            .out = {y},
                                            .attributes = {.dropout = {probability, (uint32_t)unit->index, op}},
-                                           .backward = dropout_backward, .cheap = true});
+                                           .backward = dropout_backward,
+                                           .cheap = true});
     return y;
 }
 
@@ -106,7 +114,8 @@ static void mul_backward(zrt__gradients *gradients, const zrt__node *node)
             continue;
         zrt_tensor *dx = zrt__gradient_like(gradients, node->in[i]);
         zrt__unit_node(unit, &(zrt__node_spec){.kernel = ZRT__KERNEL_mul,
-                                               .in = {dy, zrt__unit_tensor(unit, node->in[1 - i])}, .out = {dx}});
+                                               .in = {dy, zrt__unit_tensor(unit, node->in[1 - i])},
+                                               .out = {dx}});
         zrt__gradient_add(gradients, node->in[i], dx);
     }
 }
@@ -117,13 +126,13 @@ static zrt_tensor *binary(zrt_unit *unit, zrt_tensor *a, zrt_tensor *b, zrt__ker
         return NULL;
     if (zrt__tensor_elements(a) != zrt__tensor_elements(b) || a->dtype != b->dtype) {
         zrt_unit_fail(unit, "%s of tensors of %lld and %lld elements (%s and %s)", zrt__kernel_name(kernel),
-                      (long long)zrt__tensor_elements(a), (long long)zrt__tensor_elements(b),
-                      zrt_dtype_name(a->dtype), zrt_dtype_name(b->dtype));
+                      (long long)zrt__tensor_elements(a), (long long)zrt__tensor_elements(b), zrt_dtype_name(a->dtype),
+                      zrt_dtype_name(b->dtype));
         return NULL;
     }
     zrt_tensor *y = like(unit, a);
-    zrt__unit_node(unit, &(zrt__node_spec){.kernel = kernel, .in = {a, b}, .out = {y}, .backward = backward,
-                                           .cheap = true});
+    zrt__unit_node(unit,
+                   &(zrt__node_spec){.kernel = kernel, .in = {a, b}, .out = {y}, .backward = backward, .cheap = true});
     return y;
 }
 
@@ -154,7 +163,8 @@ static void scale_backward(zrt__gradients *gradients, const zrt__node *node)
 {
     zrt_tensor *dx = zrt__gradient_like(gradients, node->in[0]);
     zrt__unit_node(gradients->unit, &(zrt__node_spec){.kernel = ZRT__KERNEL_scale,
-                                                      .in = {zrt__gradient_of(gradients, node->out[0])}, .out = {dx},
+                                                      .in = {zrt__gradient_of(gradients, node->out[0])},
+                                                      .out = {dx},
                                                       .attributes = node->attributes});
     zrt__gradient_add(gradients, node->in[0], dx);
 }
@@ -164,8 +174,11 @@ zrt_tensor *zrt_scale(zrt_unit *unit, zrt_tensor *x, float factor)
     if (unit->status != ZRT_OK || x == NULL)
         return NULL;
     zrt_tensor *y = like(unit, x);
-    zrt__unit_node(unit, &(zrt__node_spec){.kernel = ZRT__KERNEL_scale, .in = {x}, .out = {y},
-                                           .attributes = {.scale = {factor}}, .backward = scale_backward,
+    zrt__unit_node(unit, &(zrt__node_spec){.kernel = ZRT__KERNEL_scale,
+                                           .in = {x},
+                                           .out = {y},
+                                           .attributes = {.scale = {factor}},
+                                           .backward = scale_backward,
                                            .cheap = true});
     return y;
 }
@@ -188,7 +201,8 @@ static void last_position_backward(zrt__gradients *gradients, const zrt__node *n
 {
     zrt_tensor *dx = zrt__gradient_like(gradients, node->in[0]);
     zrt__unit_node(gradients->unit, &(zrt__node_spec){.kernel = ZRT__KERNEL_last_position_backward,
-                                                      .in = {zrt__gradient_of(gradients, node->out[0])}, .out = {dx},
+                                                      .in = {zrt__gradient_of(gradients, node->out[0])},
+                                                      .out = {dx},
                                                       .attributes = node->attributes});
     zrt__gradient_add(gradients, node->in[0], dx);
 }
@@ -202,8 +216,11 @@ zrt_tensor *zrt_last_position(zrt_unit *unit, zrt_tensor *x)
         return NULL;
     }
     zrt_tensor *y = zrt__unit_value(unit, x->dtype, 3, (int64_t[]){x->dims[0], 1, x->dims[2]});
-    zrt__unit_node(unit, &(zrt__node_spec){.kernel = ZRT__KERNEL_last_position_forward, .in = {x}, .out = {y},
+    zrt__unit_node(unit, &(zrt__node_spec){.kernel = ZRT__KERNEL_last_position_forward,
+                                           .in = {x},
+                                           .out = {y},
                                            .attributes = {.last = {x->dims[1] - 1}},
-                                           .backward = last_position_backward, .cheap = true});
+                                           .backward = last_position_backward,
+                                           .cheap = true});
     return y;
 }

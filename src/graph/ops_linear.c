@@ -39,8 +39,11 @@ zrt_tensor *zrt_embedding(zrt_unit *unit, zrt_tensor *ids, zrt_tensor *table, zr
                       (long long)zrt__tensor_elements(add), (long long)zrt__tensor_elements(y));
         return NULL;
     }
-    zrt__unit_node(unit, &(zrt__node_spec){.kernel = ZRT__KERNEL_embedding_forward, .in = {ids, table, add},
-                                           .out = {y}, .backward = embedding_backward, .cheap = true});
+    zrt__unit_node(unit, &(zrt__node_spec){.kernel = ZRT__KERNEL_embedding_forward,
+                                           .in = {ids, table, add},
+                                           .out = {y},
+                                           .backward = embedding_backward,
+                                           .cheap = true});
     return y;
 }
 
@@ -52,10 +55,10 @@ static void linear_backward(zrt__gradients *gradients, const zrt__node *node)
     zrt_tensor *dw = zrt__gradient_param(gradients, node->in[1], &accumulate_w);
     zrt_tensor *db = zrt__gradient_param(gradients, node->in[2], &accumulate_b);
     if (dw != NULL || db != NULL) {
-        zrt__node *emitted =
-            zrt__unit_node(unit, &(zrt__node_spec){.kernel = ZRT__KERNEL_linear_backward_weight,
-                                                   .in = {dy, zrt__unit_tensor(unit, node->in[0])},
-                                                   .out = {dw, db}, .attributes = node->attributes});
+        zrt__node *emitted = zrt__unit_node(unit, &(zrt__node_spec){.kernel = ZRT__KERNEL_linear_backward_weight,
+                                                                    .in = {dy, zrt__unit_tensor(unit, node->in[0])},
+                                                                    .out = {dw, db},
+                                                                    .attributes = node->attributes});
         if (emitted != NULL)
             emitted->accumulate = (accumulate_w ? 1u : 0u) | (accumulate_b ? 2u : 0u);
     }
@@ -64,7 +67,8 @@ static void linear_backward(zrt__gradients *gradients, const zrt__node *node)
         zrt_tensor *before = zrt__gradient_of(gradients, node->in[0]);
         zrt__unit_node(unit, &(zrt__node_spec){.kernel = ZRT__KERNEL_linear_backward_input,
                                                .in = {dy, zrt__unit_tensor(unit, node->in[1]), before},
-                                               .out = {dx}, .attributes = node->attributes});
+                                               .out = {dx},
+                                               .attributes = node->attributes});
         zrt__gradient_set(gradients, node->in[0], dx);
     }
 }
@@ -76,9 +80,9 @@ zrt_tensor *zrt_linear(zrt_unit *unit, zrt_tensor *x, zrt_tensor *weight, zrt_te
     bool in_out = layout == ZRT_WEIGHT_IN_OUT;
     if (weight->n_dims != 2 || weight->kind != ZRT__TENSOR_PARAM || x->n_dims < 1 ||
         zrt__tensor_columns(x) != weight->dims[in_out ? 0 : 1]) {
-        zrt_unit_fail(unit, "linear: input of %lld columns, weight [%lld, %lld] %s",
-                      (long long)zrt__tensor_columns(x), (long long)zrt_tensor_dim(weight, 0),
-                      (long long)zrt_tensor_dim(weight, 1), in_out ? "[in, out]" : "[out, in]");
+        zrt_unit_fail(unit, "linear: input of %lld columns, weight [%lld, %lld] %s", (long long)zrt__tensor_columns(x),
+                      (long long)zrt_tensor_dim(weight, 0), (long long)zrt_tensor_dim(weight, 1),
+                      in_out ? "[in, out]" : "[out, in]");
         return NULL;
     }
     int64_t n_out = weight->dims[in_out ? 1 : 0];
@@ -91,7 +95,10 @@ zrt_tensor *zrt_linear(zrt_unit *unit, zrt_tensor *x, zrt_tensor *weight, zrt_te
         dims[i] = x->dims[i];
     dims[x->n_dims - 1] = n_out;
     zrt_tensor *y = zrt__unit_value(unit, x->dtype, x->n_dims, dims);
-    zrt__unit_node(unit, &(zrt__node_spec){.kernel = ZRT__KERNEL_linear_forward, .in = {x, weight, bias}, .out = {y},
-                                           .attributes = {.linear = {in_out}}, .backward = linear_backward});
+    zrt__unit_node(unit, &(zrt__node_spec){.kernel = ZRT__KERNEL_linear_forward,
+                                           .in = {x, weight, bias},
+                                           .out = {y},
+                                           .attributes = {.linear = {in_out}},
+                                           .backward = linear_backward});
     return y;
 }

@@ -9,12 +9,12 @@ static void cross_entropy_backward(zrt__gradients *gradients, const zrt__node *n
 {
     zrt_unit *unit = gradients->unit;
     zrt_tensor *dlogits = zrt__gradient_like(gradients, node->in[0]);
-    zrt__unit_node(unit, &(zrt__node_spec){.kernel = ZRT__KERNEL_cross_entropy_backward,
-                                           .in = {zrt__unit_tensor(unit, node->in[0]),
-                                                  zrt__unit_tensor(unit, node->in[1]),
-                                                  zrt__unit_tensor(unit, node->out[1]),
-                                                  zrt__unit_system(unit, ZRT__SYSTEM_GRAD_SCALE)},
-                                           .out = {dlogits}});
+    zrt__unit_node(
+        unit,
+        &(zrt__node_spec){.kernel = ZRT__KERNEL_cross_entropy_backward,
+                          .in = {zrt__unit_tensor(unit, node->in[0]), zrt__unit_tensor(unit, node->in[1]),
+                                 zrt__unit_tensor(unit, node->out[1]), zrt__unit_system(unit, ZRT__SYSTEM_GRAD_SCALE)},
+                          .out = {dlogits}});
     zrt__gradient_add(gradients, node->in[0], dlogits);
 }
 
@@ -41,7 +41,8 @@ void zrt_cross_entropy(zrt_unit *unit, zrt_tensor *logits, zrt_tensor *labels)
     zrt_tensor *sums = zrt__unit_system(unit, ZRT__SYSTEM_MICRO_SUMS);
     zrt_tensor *lse = zrt__unit_value(unit, ZRT_FLOAT32, 1, &n);
     zrt__node *node = zrt__unit_node(unit, &(zrt__node_spec){.kernel = ZRT__KERNEL_cross_entropy_forward,
-                                                             .in = {logits, labels}, .out = {sums, lse},
+                                                             .in = {logits, labels},
+                                                             .out = {sums, lse},
                                                              .backward = cross_entropy_backward});
     if (node == NULL)
         return;
@@ -73,8 +74,8 @@ static void user_backward(zrt__gradients *gradients, const zrt__node *node)
         }
         bool accumulate = false;
         zrt_tensor *total = zrt__gradient_param(gradients, node->in[i], &accumulate);
-        zrt__node *emitted = zrt__unit_node(unit, &(zrt__node_spec){.kernel = ZRT__KERNEL_accumulate, .in = {grads[i]},
-                                                                    .out = {total}});
+        zrt__node *emitted =
+            zrt__unit_node(unit, &(zrt__node_spec){.kernel = ZRT__KERNEL_accumulate, .in = {grads[i]}, .out = {total}});
         if (emitted != NULL)
             emitted->accumulate = accumulate;
     }
@@ -91,8 +92,7 @@ zrt_tensor *zrt_apply(zrt_unit *unit, const zrt_op *op, zrt_tensor *const *input
                       ZRT__MAX_INPUTS - 2, ZRT__MAX_OUTPUTS);
         return NULL;
     }
-    zrt__node_spec spec = {.kernel = ZRT__KERNEL_user_forward,
-                           .backward = op->backward != NULL ? user_backward : NULL};
+    zrt__node_spec spec = {.kernel = ZRT__KERNEL_user_forward, .backward = op->backward != NULL ? user_backward : NULL};
     zrt_view views[ZRT__MAX_INPUTS] = {{0}}, output = {0};
     for (int i = 0; i < op->n_inputs; i++) {
         if (inputs[i] == NULL)

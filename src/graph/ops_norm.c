@@ -41,7 +41,8 @@ static void norm_backward(zrt__gradients *gradients, const zrt__node *node)
         zrt_tensor *x = zrt__unit_tensor(unit, o.x), *weight = zrt__unit_tensor(unit, o.weight);
         zrt_tensor *mean = zrt__unit_tensor(unit, o.mean), *rstd = zrt__unit_tensor(unit, o.rstd);
         zrt__node_spec spec = {.kernel = o.layer ? ZRT__KERNEL_layernorm_backward : ZRT__KERNEL_rmsnorm_backward,
-                               .out = {dx, dw, db}, .attributes = node->attributes};
+                               .out = {dx, dw, db},
+                               .attributes = node->attributes};
         const zrt_tensor *layer_in[] = {dy, x, weight, mean, rstd, before};
         const zrt_tensor *rms_in[] = {dy, x, weight, rstd, before};
         int n = o.layer ? 6 : 5;

@@ -12,8 +12,8 @@
 typedef struct recompute_state {
     zrt_unit *unit;
     zrt__recompute policy;
-    int *producer;   /* by root tensor: forward node, -1 */
-    int *again;      /* by tensor: the recomputed one, NO_TENSOR */
+    int *producer;    /* by root tensor: forward node, -1 */
+    int *again;       /* by tensor: the recomputed one, NO_TENSOR */
     size_t n_tensors; /* of the forward pass and first backward */
 } recompute_state;
 

@@ -208,8 +208,8 @@ zrt__node *zrt__unit_node(zrt_unit *unit, const zrt__node_spec *spec)
     if (zrt__grow(&unit->nodes, &unit->nodes_capacity, unit->n_nodes, sizeof *unit->nodes) != ZRT_OK)
         return unit_out_of_memory(unit);
     zrt__node *node = &unit->nodes[unit->n_nodes];
-    *node = (zrt__node){.kernel = spec->kernel, .attributes = spec->attributes, .backward = spec->backward,
-                        .cheap = spec->cheap};
+    *node = (zrt__node){
+        .kernel = spec->kernel, .attributes = spec->attributes, .backward = spec->backward, .cheap = spec->cheap};
     bool requires_grad = false;
     for (int i = 0; i < ZRT__MAX_INPUTS; i++) {
         node->in[i] = spec->in[i] != NULL ? spec->in[i]->id : ZRT__NO_TENSOR;
@@ -226,8 +226,8 @@ zrt__node *zrt__unit_node(zrt_unit *unit, const zrt__node_spec *spec)
 
 /* ---- parameters ---- */
 
-static zrt_status register_parameter(zrt_unit *unit, zrt_model *model, const char *name, int n_dims, const int64_t *dims,
-                                     zrt_initializer init, int slot, int64_t offset)
+static zrt_status register_parameter(zrt_unit *unit, zrt_model *model, const char *name, int n_dims,
+                                     const int64_t *dims, zrt_initializer init, int slot, int64_t offset)
 {
     const char *prefix = model->units[unit->index].prefix;
     char *full = zrt__format("%s%s%s", prefix, *prefix != '\0' ? "." : "", name);
@@ -244,8 +244,13 @@ static zrt_status register_parameter(zrt_unit *unit, zrt_model *model, const cha
         return unit->status = ZRT_ERR_MEMORY;
     }
     zrt__parameter *parameter = &model->parameters[model->n_parameters++];
-    *parameter = (zrt__parameter){.name = full, .n_dims = n_dims, .n_elements = 1, .init = init, .slot = slot,
-                                  .offset = offset, .trainable = true};
+    *parameter = (zrt__parameter){.name = full,
+                                  .n_dims = n_dims,
+                                  .n_elements = 1,
+                                  .init = init,
+                                  .slot = slot,
+                                  .offset = offset,
+                                  .trainable = true};
     for (int i = 0; i < n_dims; i++) {
         parameter->dims[i] = dims[i];
         parameter->n_elements *= dims[i];
@@ -258,8 +263,8 @@ static zrt_tensor *slot_tensor(zrt_unit *unit, int slot)
 {
     const zrt_model *model = unit->build->model;
     const zrt__slot *s = &model->slots[slot];
-    zrt_tensor *tensor = zrt__unit_reference(unit, ZRT__TENSOR_PARAM, slot, unit->build->options.compute_dtype,
-                                             s->n_dims, s->dims);
+    zrt_tensor *tensor =
+        zrt__unit_reference(unit, ZRT__TENSOR_PARAM, slot, unit->build->options.compute_dtype, s->n_dims, s->dims);
     if (tensor != NULL)
         tensor->requires_grad = zrt__unit_trains(unit) && zrt__slot_trainable(model, slot);
     return tensor;
@@ -287,7 +292,8 @@ static zrt_tensor *declare(zrt_unit *unit, int n_parts, const zrt_param_part *pa
         if (unit->next_parameter + n_parts > description->n_parameters ||
             known->slots[known->parameters[index].slot].n_parameters != n_parts ||
             memcmp(known->slots[known->parameters[index].slot].dims, dims, (size_t)n_dims * sizeof *dims) != 0) {
-            zrt_unit_fail(unit, "parameter %s was not declared the same when the unit was first described", parts[0].name);
+            zrt_unit_fail(unit, "parameter %s was not declared the same when the unit was first described",
+                          parts[0].name);
             return NULL;
         }
         unit->next_parameter += n_parts;
@@ -297,8 +303,11 @@ static zrt_tensor *declare(zrt_unit *unit, int n_parts, const zrt_param_part *pa
         return unit_out_of_memory(unit);
     int index = (int)model->n_slots;
     zrt__slot *slot = &model->slots[index];
-    *slot = (zrt__slot){.unit = unit->index, .first_parameter = (int)model->n_parameters, .n_parameters = n_parts,
-                        .n_dims = n_dims, .n_elements = dims[0] * row};
+    *slot = (zrt__slot){.unit = unit->index,
+                        .first_parameter = (int)model->n_parameters,
+                        .n_parameters = n_parts,
+                        .n_dims = n_dims,
+                        .n_elements = dims[0] * row};
     memcpy(slot->dims, dims, (size_t)n_dims * sizeof *dims);
     int64_t offset = 0;
     for (int i = 0; i < n_parts; i++) {
@@ -417,8 +426,12 @@ void zrt_output(zrt_unit *unit, const char *name, zrt_tensor *tensor)
         return;
     }
     zrt__edge *edge = &build->edges[build->n_edges];
-    *edge = (zrt__edge){.name = zrt__strdup(name), .producer = unit->index, .dtype = tensor->dtype,
-                        .n_dims = tensor->n_dims, .requires_grad = tensor->requires_grad, .last_consumer = -1,
+    *edge = (zrt__edge){.name = zrt__strdup(name),
+                        .producer = unit->index,
+                        .dtype = tensor->dtype,
+                        .n_dims = tensor->n_dims,
+                        .requires_grad = tensor->requires_grad,
+                        .last_consumer = -1,
                         .is_logits = is_logits};
     if (edge->name == NULL) {
         unit_out_of_memory(unit);

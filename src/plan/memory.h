@@ -17,26 +17,26 @@ typedef enum zrt__region {
 } zrt__region;
 
 /* name, text of the table */
-#define ZRT__CATEGORY_TABLE(X)                            \
-    X(PARAMETERS, "parameters (compute dtype)")           \
-    X(MASTER, "master parameters")                        \
-    X(OPTIMIZER, "optimizer state")                       \
-    X(GRADIENT_SHARD, "accumulated gradients")            \
-    X(BATCH, "batch and step state")                      \
-    X(CONSTANTS, "constants")                             \
-    X(STAGING, "host staging")                            \
-    X(GATHERED, "gathered parameters")                    \
-    X(GRADIENTS, "gradients before reduction")            \
-    X(ACTIVATIONS, "activations kept for backward")       \
-    X(EDGES, "activations between units")                 \
-    X(WORKSPACE, "temporary values of a unit")            \
+#define ZRT__CATEGORY_TABLE(X)                      \
+    X(PARAMETERS, "parameters (compute dtype)")     \
+    X(MASTER, "master parameters")                  \
+    X(OPTIMIZER, "optimizer state")                 \
+    X(GRADIENT_SHARD, "accumulated gradients")      \
+    X(BATCH, "batch and step state")                \
+    X(CONSTANTS, "constants")                       \
+    X(STAGING, "host staging")                      \
+    X(GATHERED, "gathered parameters")              \
+    X(GRADIENTS, "gradients before reduction")      \
+    X(ACTIVATIONS, "activations kept for backward") \
+    X(EDGES, "activations between units")           \
+    X(WORKSPACE, "temporary values of a unit")      \
     X(CACHE, "key/value cache")
 
 typedef enum zrt__category {
 #define ZRT__CATEGORY_ENUM(name, text) ZRT__CATEGORY_##name,
     ZRT__CATEGORY_TABLE(ZRT__CATEGORY_ENUM)
 #undef ZRT__CATEGORY_ENUM
-    ZRT__N_CATEGORIES
+        ZRT__N_CATEGORIES
 } zrt__category;
 const char *zrt__category_text(zrt__category category);
 
@@ -45,9 +45,9 @@ const char *zrt__category_text(zrt__category category);
 typedef struct zrt__buffer {
     zrt__region region;
     zrt__category category;
-    size_t bytes;       /* rounded up to the alignment */
-    int begin, end;     /* positions, inclusive; end < begin: never used */
-    size_t offset;      /* after packing */
+    size_t bytes;   /* rounded up to the alignment */
+    int begin, end; /* positions, inclusive; end < begin: never used */
+    size_t offset;  /* after packing */
 } zrt__buffer;
 
 typedef struct zrt__buffers {

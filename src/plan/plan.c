@@ -85,8 +85,8 @@ static zrt__entry *new_entry(zrt__plan *plan, zrt__stream_role stream)
         return NULL;
     }
     zrt__entry *entry = &plan->entries[plan->n_entries++];
-    *entry = (zrt__entry){.stream = stream, .record = -1, .position = plan->n_positions, .unit = plan->unit,
-                          .phase = plan->phase};
+    *entry = (zrt__entry){
+        .stream = stream, .record = -1, .position = plan->n_positions, .unit = plan->unit, .phase = plan->phase};
     for (int i = 0; i < plan->n_pending[stream]; i++)
         entry->waits[entry->n_waits++] = plan->pending[stream][i];
     plan->n_pending[stream] = 0;
@@ -219,7 +219,8 @@ uint64_t zrt__plan_hash(const zrt__plan *plan)
         }
         if (entry->collective != NULL) {
             const zrt__collective *c = &entry->collective->collective;
-            hash = zrt__hash_mix(hash, (uint64_t)entry->collective_kind * 64 + (uint64_t)c->dtype * 8 + (uint64_t)c->op);
+            hash =
+                zrt__hash_mix(hash, (uint64_t)entry->collective_kind * 64 + (uint64_t)c->dtype * 8 + (uint64_t)c->op);
             hash = zrt__hash_mix(hash, (uint64_t)c->count);
         }
     }

@@ -39,20 +39,22 @@ typedef struct zrt__planned_collective {
 } zrt__planned_collective;
 
 typedef enum zrt__collective_kind {
-    ZRT__COLLECTIVE_ALL_GATHER, ZRT__COLLECTIVE_REDUCE_SCATTER, ZRT__COLLECTIVE_ALL_REDUCE
+    ZRT__COLLECTIVE_ALL_GATHER,
+    ZRT__COLLECTIVE_REDUCE_SCATTER,
+    ZRT__COLLECTIVE_ALL_REDUCE
 } zrt__collective_kind;
 
 typedef struct zrt__entry {
     zrt__stream_role stream;
-    zrt__planned_call *call;             /* one of the two, or neither: a point for events */
+    zrt__planned_call *call; /* one of the two, or neither: a point for events */
     zrt__planned_collective *collective;
     zrt__collective_kind collective_kind;
     int waits[ZRT__ENTRY_MAX_WAITS], n_waits;
-    int record;     /* event, -1: none */
-    int position;   /* of the compute stream's clock when it was added */
-    int unit;       /* of the model, -1: none */
+    int record;        /* event, -1: none */
+    int position;      /* of the compute stream's clock when it was added */
+    int unit;          /* of the model, -1: none */
     const char *phase; /* "forward", "backward", "step", static */
-    char *label;    /* collectives: what is moved; kernels: NULL */
+    char *label;       /* collectives: what is moved; kernels: NULL */
 } zrt__entry;
 
 typedef struct zrt__plan {
@@ -65,9 +67,9 @@ typedef struct zrt__plan {
     int pending[ZRT__N_STREAMS][ZRT__ENTRY_MAX_WAITS], n_pending[ZRT__N_STREAMS];
     size_t segments[8]; /* first entry of each; the end is the next's, or n_entries */
     int n_segments;
-    int unit;           /* noted in new entries */
+    int unit; /* noted in new entries */
     const char *phase;
-    zrt_status status;  /* sticky: the first failure of building */
+    zrt_status status; /* sticky: the first failure of building */
     zrt__event **events;
     zrt__device *device;
     bool bound;

@@ -12,7 +12,8 @@ void *zrt__memory_address(const zrt__memory *memory, const zrt__plan *plan, zrt_
 {
     if (zrt__ref_is_none(ref))
         return NULL;
-    const zrt__buffer *buffer = ref.buffer < 0 ? &memory->persistent.items[~ref.buffer] : &plan->buffers.items[ref.buffer];
+    const zrt__buffer *buffer =
+        ref.buffer < 0 ? &memory->persistent.items[~ref.buffer] : &plan->buffers.items[ref.buffer];
     char *base = ref.buffer < 0 ? memory->persistent_base[buffer->region] : memory->scratch_base[buffer->region];
     return base + buffer->offset + ref.offset;
 }

@@ -39,7 +39,8 @@ zrt_status zrt__trace_write(const zrt__plan *plan, const zrt__trace *trace, cons
 {
     FILE *file = fopen(path, "w");
     if (file == NULL)
-        return zrt__fail(ZRT_ERR_IO, "trace %s: %s; name a file in a folder that can be written", path, strerror(errno));
+        return zrt__fail(ZRT_ERR_IO, "trace %s: %s; name a file in a folder that can be written", path,
+                         strerror(errno));
     uint64_t start = UINT64_MAX;
     for (size_t i = 0; i < trace->n; i++)
         if (trace->begin[i] != 0 && trace->enqueued[i] < start)
@@ -48,7 +49,8 @@ zrt_status zrt__trace_write(const zrt__plan *plan, const zrt__trace *trace, cons
     fprintf(file, "{\"name\": \"process_name\", \"ph\": \"M\", \"pid\": %d, \"args\": {\"name\": \"rank %d\"}}", rank,
             rank);
     for (int stream = 0; stream < ZRT__N_STREAMS; stream++)
-        fprintf(file, ",\n{\"name\": \"thread_name\", \"ph\": \"M\", \"pid\": %d, \"tid\": %d, \"args\": {\"name\": \"%s\"}}",
+        fprintf(file,
+                ",\n{\"name\": \"thread_name\", \"ph\": \"M\", \"pid\": %d, \"tid\": %d, \"args\": {\"name\": \"%s\"}}",
                 rank, stream, zrt__stream_role_name((zrt__stream_role)stream));
     for (size_t i = 0; i < trace->n; i++) {
         const zrt__entry *entry = &plan->entries[i];

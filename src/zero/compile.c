@@ -153,7 +153,8 @@ static zrt__ref param_ref(const zrt__compiler *compiler, int slot)
 {
     const zrt__zero *zero = compiler->zero;
     int flat = zero->slot_flat[slot];
-    zrt__ref base = zero->flats[flat].kind == ZRT__FLAT_RESIDENT ? zero->flats[flat].parameter : compiler->gathered[flat];
+    zrt__ref base =
+        zero->flats[flat].kind == ZRT__FLAT_RESIDENT ? zero->flats[flat].parameter : compiler->gathered[flat];
     return zrt__ref_at(base, (size_t)zero->slot_offset[slot] * zrt_dtype_bytes(zero->options.compute_dtype));
 }
 
@@ -176,9 +177,9 @@ static const zrt_tensor *reusable_input(const zrt__compiler *compiler, const zrt
         bool taken = false; /* by an earlier output of this node */
         for (int out = 0; out < k; out++) {
             const zrt_tensor *t = zrt__unit_tensor(unit, node->out[out]);
-            taken |= t != NULL && t->kind == ZRT__TENSOR_VALUE &&
-                     compiler->values[value_index(compiler, t)].buffer ==
-                         compiler->values[value_index(compiler, in)].buffer;
+            taken |=
+                t != NULL && t->kind == ZRT__TENSOR_VALUE &&
+                compiler->values[value_index(compiler, t)].buffer == compiler->values[value_index(compiler, in)].buffer;
         }
         if (uses == 1 && !taken)
             return in;
@@ -200,7 +201,9 @@ static zrt__ref value_ref(zrt__compiler *compiler, const zrt_tensor *tensor, siz
     }
     bool kept = compiler->kept_for_backward[value_index(compiler, tensor)] && node < (size_t)unit->n_forward;
     *ref = zrt__plan_buffer(compiler->plan, ZRT__REGION_DEVICE,
-                            is_edge ? ZRT__CATEGORY_EDGES : kept ? ZRT__CATEGORY_ACTIVATIONS : ZRT__CATEGORY_WORKSPACE,
+                            is_edge ? ZRT__CATEGORY_EDGES
+                            : kept  ? ZRT__CATEGORY_ACTIVATIONS
+                                    : ZRT__CATEGORY_WORKSPACE,
                             bytes);
     return *ref;
 }
@@ -214,8 +217,8 @@ static zrt__ref cache_ref(zrt__compiler *compiler, const zrt_tensor *tensor)
             return ZRT__NO_REF;
         }
         compiler->caches = caches;
-        caches[compiler->n_caches++] = zrt__plan_buffer(compiler->plan, ZRT__REGION_DEVICE, ZRT__CATEGORY_CACHE,
-                                                        zrt__tensor_bytes(tensor));
+        caches[compiler->n_caches++] =
+            zrt__plan_buffer(compiler->plan, ZRT__REGION_DEVICE, ZRT__CATEGORY_CACHE, zrt__tensor_bytes(tensor));
     }
     return compiler->caches[compiler->next_cache++];
 }
@@ -232,8 +235,8 @@ static zrt__operand operand(zrt__compiler *compiler, const zrt_tensor *tensor, s
     bool add = false;
     switch (tensor->kind) {
     case ZRT__TENSOR_VALUE:
-        result.ref = value_ref(compiler, tensor, node, output,
-                               compiler->last_use[value_index(compiler, tensor)] == INT_MAX);
+        result.ref =
+            value_ref(compiler, tensor, node, output, compiler->last_use[value_index(compiler, tensor)] == INT_MAX);
         break;
     case ZRT__TENSOR_PARAM:
         result.ref = param_ref(compiler, tensor->index);

@@ -10,20 +10,20 @@ typedef struct zrt__compiler {
     const zrt__build *build;
     zrt__train_variant variant;
     zrt__residency schedule;
-    zrt__ref *gathered;        /* by flat: where it is gathered now */
-    int *gather_event;         /* by flat: its gather is done; -1 once waited for */
-    zrt__ref *gradients;       /* by flat: unreduced gradients now; none where there are none */
-    int *contributions;        /* by flat: units whose gradients are still to come in this micro-step */
-    bool *reduced;             /* by flat: in this micro-step already */
-    bool *slot_written;        /* by slot: its gradient, since the buffer was made */
+    zrt__ref *gathered;  /* by flat: where it is gathered now */
+    int *gather_event;   /* by flat: its gather is done; -1 once waited for */
+    zrt__ref *gradients; /* by flat: unreduced gradients now; none where there are none */
+    int *contributions;  /* by flat: units whose gradients are still to come in this micro-step */
+    bool *reduced;       /* by flat: in this micro-step already */
+    bool *slot_written;  /* by slot: its gradient, since the buffer was made */
     zrt__ref *edges, *edge_grads;
-    zrt__ref *values;          /* of the units' tensors, from first_value[unit] on */
-    int *last_use;             /* likewise: last node that uses it, INT_MAX: beyond the unit */
+    zrt__ref *values; /* of the units' tensors, from first_value[unit] on */
+    int *last_use;    /* likewise: last node that uses it, INT_MAX: beyond the unit */
     bool *kept_for_backward;
     size_t *first_value;
-    zrt__ref *caches;          /* generation: in the order of the graph */
+    zrt__ref *caches; /* generation: in the order of the graph */
     int n_caches, next_cache;
-    int pending_reduce[2];     /* events of reductions still in flight: of the unit before, of the one before that */
+    int pending_reduce[2]; /* events of reductions still in flight: of the unit before, of the one before that */
     zrt__ref pending_buffers[2][4];
     zrt_status status;
 } zrt__compiler;

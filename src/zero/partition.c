@@ -40,8 +40,13 @@ static zrt__flat *new_flat(zrt__zero *zero, char *name, zrt__flat_kind kind, boo
     }
     zero->flats = flats;
     zrt__flat *flat = &flats[zero->n_flats++];
-    *flat = (zrt__flat){.name = name, .kind = kind, .trainable = trainable, .parameter = ZRT__NO_REF,
-                        .master = ZRT__NO_REF, .states = {ZRT__NO_REF, ZRT__NO_REF}, .gradient = ZRT__NO_REF};
+    *flat = (zrt__flat){.name = name,
+                        .kind = kind,
+                        .trainable = trainable,
+                        .parameter = ZRT__NO_REF,
+                        .master = ZRT__NO_REF,
+                        .states = {ZRT__NO_REF, ZRT__NO_REF},
+                        .gradient = ZRT__NO_REF};
     return flat;
 }
 
@@ -71,8 +76,8 @@ static zrt_status lay_out(zrt__zero *zero, int index, const int *slots, int n_sl
     flat->n_elements = align_up(flat->n_elements, (int64_t)flat->n_shards * ALIGNMENT);
     flat->shard_elements = flat->n_elements / flat->n_shards;
     flat->shard_first = flat->n_shards == 1 ? 0 : flat->shard_elements * options->rank;
-    flat->local_gradient = flat->trainable &&
-                           (options->n_ranks == 1 || (options->stage <= 1 && options->micro_steps > 1));
+    flat->local_gradient =
+        flat->trainable && (options->n_ranks == 1 || (options->stage <= 1 && options->micro_steps > 1));
     return ZRT_OK;
 }
 
@@ -177,8 +182,8 @@ static zrt_status allocate_batch(zrt__zero *zero)
         if (zero->fields[i].buffer >= 0)
             worst = zero->fields[i];
     }
-    zero->sample_ids = zrt__memory_persistent(memory, ZRT__REGION_DEVICE, ZRT__CATEGORY_BATCH,
-                                              (size_t)rows * sizeof(int64_t));
+    zero->sample_ids =
+        zrt__memory_persistent(memory, ZRT__REGION_DEVICE, ZRT__CATEGORY_BATCH, (size_t)rows * sizeof(int64_t));
     zero->state = zrt__memory_persistent(memory, ZRT__REGION_REGISTERED, ZRT__CATEGORY_BATCH, sizeof(zrt__step_state));
     zero->capacity = zrt__memory_persistent(memory, ZRT__REGION_DEVICE, ZRT__CATEGORY_BATCH, sizeof(double));
     zero->dummy_sums = zrt__memory_persistent(memory, ZRT__REGION_DEVICE, ZRT__CATEGORY_BATCH, 2 * sizeof(double));
@@ -191,7 +196,8 @@ static zrt_status allocate_batch(zrt__zero *zero)
     return ZRT_OK;
 }
 
-zrt_status zrt__zero_create(const zrt__zero_options *options, zrt_model *model, zrt__memory *memory, zrt__zero **zero_out)
+zrt_status zrt__zero_create(const zrt__zero_options *options, zrt_model *model, zrt__memory *memory,
+                            zrt__zero **zero_out)
 {
     zrt__zero *zero = zrt__calloc(1, sizeof *zero);
     if (zero == NULL)

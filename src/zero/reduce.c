@@ -61,8 +61,8 @@ zrt__ref zrt__compiler_gradient(zrt__compiler *compiler, int slot, zrt_dtype *dt
 static zrt__operand sums_operand(const zrt__zero *zero, const zrt__flat *flat)
 {
     bool counts = flat->n_shards == zero->options.n_ranks || zero->options.rank == 0;
-    zrt__ref ref = counts ? zrt__ref_at(zero->state, offsetof(zrt__step_state, sums) + 2 * sizeof(double))
-                          : zero->dummy_sums;
+    zrt__ref ref =
+        counts ? zrt__ref_at(zero->state, offsetof(zrt__step_state, sums) + 2 * sizeof(double)) : zero->dummy_sums;
     return zrt__operand_1d(ref, ZRT_FLOAT64, 2);
 }
 
@@ -74,9 +74,9 @@ static void zero_unwritten(zrt__compiler *compiler, const zrt__flat *flat, zrt__
         int slot = flat->slots[i];
         if (compiler->slot_written[slot])
             continue;
-        zrt__operand out = zrt__operand_1d(
-            zrt__ref_at(buffer, (size_t)zero->slot_offset[slot] * zrt_dtype_bytes(dtype)), dtype,
-            zero->model->slots[slot].n_elements);
+        zrt__operand out =
+            zrt__operand_1d(zrt__ref_at(buffer, (size_t)zero->slot_offset[slot] * zrt_dtype_bytes(dtype)), dtype,
+                            zero->model->slots[slot].n_elements);
         zrt__plan_kernel(compiler->plan, ZRT__STREAM_COMPUTE, ZRT__KERNEL_zero, NULL, 0, &out, 1, 0, NULL);
     }
 }
@@ -92,8 +92,8 @@ static void enqueue_reduction(zrt__compiler *compiler, const zrt__flat *flat, zr
                              (size_t)flat->n_elements, dtype, ZRT__REDUCE_AVERAGE, flat->name);
     else
         zrt__plan_collective(plan, ZRT__STREAM_REDUCE, ZRT__COLLECTIVE_REDUCE_SCATTER, buffer,
-                             zrt__ref_at(buffer, (size_t)flat->shard_first * bytes), (size_t)flat->shard_elements, dtype,
-                             ZRT__REDUCE_AVERAGE, flat->name);
+                             zrt__ref_at(buffer, (size_t)flat->shard_first * bytes), (size_t)flat->shard_elements,
+                             dtype, ZRT__REDUCE_AVERAGE, flat->name);
 }
 
 /* Gradients that were added up on this rank alone: their reduction, and their norm, come with the last micro-step. */
@@ -172,12 +172,13 @@ void zrt__compiler_reduce(zrt__compiler *compiler, int index)
     for (int f = 0; f < zero->n_flats; f++) {
         bool contributed = false, spans_units = false;
         for (size_t i = 0; i < unit->n_tensors && !contributed; i++)
-            contributed = unit->tensors[i]->kind == ZRT__TENSOR_PARAM_GRAD && zero->slot_flat[unit->tensors[i]->index] == f;
+            contributed =
+                unit->tensors[i]->kind == ZRT__TENSOR_PARAM_GRAD && zero->slot_flat[unit->tensors[i]->index] == f;
         if (!contributed)
             continue;
         for (int i = 1; i < zero->flats[f].n_slots; i++)
-            spans_units |= zero->model->slots[zero->flats[f].slots[i]].unit !=
-                           zero->model->slots[zero->flats[f].slots[0]].unit;
+            spans_units |=
+                zero->model->slots[zero->flats[f].slots[i]].unit != zero->model->slots[zero->flats[f].slots[0]].unit;
         compiler->contributions[f]--;
         if (zero->flats[f].local_gradient) {
             if (compiler->contributions[f] == 0)

@@ -168,11 +168,11 @@ zrt_status zrt__residency_create(const zrt__zero *zero, const zrt__build *build,
     if (status == ZRT_OK)
         status = minimal(zero, &residency, live, &smallest);
     if (status == ZRT_OK && smallest > zero->options.max_live_parameters)
-        status = zrt__fail(ZRT_ERR_CONFIG,
-                           "zero_optimization.stage3_max_live_parameters is %lld, but one unit in use and one in flight "
-                           "are %lld elements of model %s: give at least %lld",
-                           (long long)zero->options.max_live_parameters, (long long)smallest, zero->model->name,
-                           (long long)smallest);
+        status = zrt__fail(
+            ZRT_ERR_CONFIG,
+            "zero_optimization.stage3_max_live_parameters is %lld, but one unit in use and one in flight "
+            "are %lld elements of model %s: give at least %lld",
+            (long long)zero->options.max_live_parameters, (long long)smallest, zero->model->name, (long long)smallest);
     if (status == ZRT_OK) {
         keep_between(zero, &residency, live);
         prefetch(zero, &residency, live);

@@ -54,7 +54,8 @@ static zrt_status finish(zrt__compiler *compiler, zrt_status status, zrt__plan *
     return ZRT_OK;
 }
 
-zrt_status zrt__zero_compile_train(zrt__zero *zero, const zrt__build *build, zrt__train_variant variant, zrt__plan **plan_out)
+zrt_status zrt__zero_compile_train(zrt__zero *zero, const zrt__build *build, zrt__train_variant variant,
+                                   zrt__plan **plan_out)
 {
     zrt__plan *plan = NULL;
     ZRT_TRY(zrt__plan_create(zero->memory, &plan));

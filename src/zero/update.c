@@ -52,8 +52,11 @@ void zrt__zero_emit_step(zrt__zero *zero, zrt__plan *plan)
         zrt__plan_collective(plan, ZRT__STREAM_COMPUTE, ZRT__COLLECTIVE_ALL_REDUCE, sums, sums,
                              sizeof((zrt__step_state){0}.sums) / sizeof(double), ZRT_FLOAT64, ZRT__REDUCE_SUM,
                              "sums of the step");
-    zrt__operand rules = {.ref = ZRT__NO_REF, .view = {.data = (void *)options->rules, .dtype = ZRT_UINT8, .n_dims = 1,
-                                                       .dims = {(int64_t)sizeof *options->rules}}};
+    zrt__operand rules = {.ref = ZRT__NO_REF,
+                          .view = {.data = (void *)options->rules,
+                                   .dtype = ZRT_UINT8,
+                                   .n_dims = 1,
+                                   .dims = {(int64_t)sizeof *options->rules}}};
     zrt__operand state = zrt__operand_1d(zero->state, ZRT_UINT8, (int64_t)sizeof(zrt__step_state));
     zrt__plan_kernel(plan, ZRT__STREAM_COMPUTE, ZRT__KERNEL_step_decide, &rules, 1, &state, 1, 0, NULL);
     for (int i = 0; i < zero->n_flats; i++) {

@@ -11,25 +11,25 @@
 /* What an update rule needs, from optim. */
 typedef struct zrt__zero_update {
     zrt__kernel kernel;
-    int n_states;                        /* fp32 tensors beside the master parameters: 0 to 2 */
-    zrt__attributes decay, no_decay;     /* matrices, vectors */
+    int n_states;                    /* fp32 tensors beside the master parameters: 0 to 2 */
+    zrt__attributes decay, no_decay; /* matrices, vectors */
 } zrt__zero_update;
 
 typedef struct zrt__zero_options {
-    int stage;                 /* 0 to 3 */
+    int stage; /* 0 to 3 */
     int rank, n_ranks;
     int64_t micro_steps;
-    int64_t rows, length;      /* of a training micro-step, a rank */
+    int64_t rows, length; /* of a training micro-step, a rank */
     int64_t evaluation_rows;
     zrt_dtype compute_dtype, reduce_dtype;
-    int64_t max_live_parameters;      /* elements gathered at once: a hard cap */
+    int64_t max_live_parameters; /* elements gathered at once: a hard cap */
     int64_t max_reuse_distance;
     int64_t prefetch_bucket_size;
-    int64_t persistence_threshold;    /* elements: parameters up to it stay gathered */
+    int64_t persistence_threshold; /* elements: parameters up to it stay gathered */
     int64_t model_persistence_threshold;
     zrt__recompute recompute;
     zrt__zero_update update;
-    const zrt__step_rules *rules;     /* host memory of the engine */
+    const zrt__step_rules *rules; /* host memory of the engine */
 } zrt__zero_options;
 
 typedef enum zrt__flat_kind {
@@ -42,16 +42,16 @@ typedef struct zrt__flat {
     zrt__flat_kind kind;
     bool trainable;
     int n_slots, *slots;
-    int64_t n_elements;     /* padded */
-    int64_t decay_elements; /* the first of them belong to matrices */
-    int n_shards;           /* of the optimizer: 1 or n_ranks */
+    int64_t n_elements;                  /* padded */
+    int64_t decay_elements;              /* the first of them belong to matrices */
+    int n_shards;                        /* of the optimizer: 1 or n_ranks */
     int64_t shard_elements, shard_first; /* this rank's slice */
-    bool local_gradient;    /* gradients are added up unreduced (one rank; stages 0 and 1 with accumulation) */
+    bool local_gradient; /* gradients are added up unreduced (one rank; stages 0 and 1 with accumulation) */
     /* persistent memory; none where there is none */
-    zrt__ref parameter;     /* compute dtype: whole (resident) or shard (sharded) */
-    zrt__ref master;        /* fp32 shard; may lie inside `parameter` */
-    zrt__ref states[2];     /* fp32 shard */
-    zrt__ref gradient;      /* fp32: whole where local_gradient, else the shard */
+    zrt__ref parameter; /* compute dtype: whole (resident) or shard (sharded) */
+    zrt__ref master;    /* fp32 shard; may lie inside `parameter` */
+    zrt__ref states[2]; /* fp32 shard */
+    zrt__ref gradient;  /* fp32: whole where local_gradient, else the shard */
 } zrt__flat;
 
 typedef struct zrt__zero {
@@ -61,7 +61,7 @@ typedef struct zrt__zero {
     zrt__flat *flats;
     int n_flats;
     int *slot_flat;
-    int64_t *slot_offset;         /* elements from the start of the flat */
+    int64_t *slot_offset; /* elements from the start of the flat */
     zrt__ref fields[ZRT_BATCH_MAX_FIELDS], sample_ids, state, capacity, rates, dummy_sums;
     int64_t fields_rows, fields_length; /* what they have room for */
     int64_t n_rates;
@@ -70,13 +70,14 @@ typedef struct zrt__zero {
         int64_t n_elements;
         float *values;
         zrt__ref ref;
-    } *constants;
+    } * constants;
     size_t n_constants, constants_capacity;
     zrt_status status;
 } zrt__zero;
 
 /* Partitions a model and plans its persistent memory. Local. The model and memory outlive it. */
-zrt_status zrt__zero_create(const zrt__zero_options *options, zrt_model *model, zrt__memory *memory, zrt__zero **zero_out);
+zrt_status zrt__zero_create(const zrt__zero_options *options, zrt_model *model, zrt__memory *memory,
+                            zrt__zero **zero_out);
 void zrt__zero_destroy(zrt__zero **zero);
 
 /* Where a parameter's elements lie: flat and first element in it. */
@@ -87,7 +88,8 @@ typedef struct zrt__train_variant {
 } zrt__train_variant;
 /* Segments of a training plan. */
 enum { ZRT__SEGMENT_FORWARD, ZRT__SEGMENT_BACKWARD, ZRT__SEGMENT_STEP };
-zrt_status zrt__zero_compile_train(zrt__zero *zero, const zrt__build *build, zrt__train_variant variant, zrt__plan **plan_out);
+zrt_status zrt__zero_compile_train(zrt__zero *zero, const zrt__build *build, zrt__train_variant variant,
+                                   zrt__plan **plan_out);
 /* Evaluation: one segment; "logits" (none where the model has none) stays until the end of the plan. */
 zrt_status zrt__zero_compile_evaluate(zrt__zero *zero, const zrt__build *build, zrt__plan **plan_out,
                                       zrt__operand *logits_out);
@@ -101,7 +103,7 @@ zrt_status zrt__zero_compile_generate(zrt__zero *zero, const zrt__build *prompt,
 typedef struct zrt__use {
     int unit;
     bool backward;
-    int n_flats, *flats;    /* sharded ones that it reads */
+    int n_flats, *flats; /* sharded ones that it reads */
 } zrt__use;
 
 /* When each gather is enqueued: before use `issue`, for use `first` to `last`. */
@@ -114,7 +116,7 @@ typedef struct zrt__residency {
     int n_uses;
     zrt__gather *gathers; /* in the order of their use */
     size_t n_gathers, gathers_capacity;
-    int64_t peak_live;    /* elements */
+    int64_t peak_live; /* elements */
 } zrt__residency;
 
 /* The residency of sharded parameters over the uses of a build. ZRT_ERR_CONFIG when the cap is too small, naming the smallest that works. */

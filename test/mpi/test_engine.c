@@ -24,9 +24,16 @@ static const run_settings usual = {"3", "1", "1000000000", "2", "adamw_torch", N
 
 static zrt_status describe(zrt_model **model_out)
 {
-    zrt_gpt2_spec spec = {.vocab_size = VOCAB, .n_positions = LENGTH, .n_embd = 48, .n_layer = LAYERS, .n_head = 4,
-                          .layer_norm_epsilon = 1e-5f, .initializer_range = 0.02f, .activation_function = ZRT_GELU_TANH,
-                          .tie_word_embeddings = true, .scale_attn_weights = true};
+    zrt_gpt2_spec spec = {.vocab_size = VOCAB,
+                          .n_positions = LENGTH,
+                          .n_embd = 48,
+                          .n_layer = LAYERS,
+                          .n_head = 4,
+                          .layer_norm_epsilon = 1e-5f,
+                          .initializer_range = 0.02f,
+                          .activation_function = ZRT_GELU_TANH,
+                          .tie_word_embeddings = true,
+                          .scale_attn_weights = true};
     return zrt_model_gpt2(&spec, model_out);
 }
 
@@ -41,8 +48,11 @@ static zrt_status make(zrt_context *context, zrt_model *model, const run_setting
                                    {"train_micro_batch_size_per_gpu", settings->rows},
                                    {"gradient_accumulation_steps", settings->accumulation}};
     const char *rate = settings->differing_rank == zrt_rank(context) ? "2e-3" : "1e-3";
-    const char *const arguments[][2] = {{"learning_rate", rate}, {"max_steps", "10"}, {"optim", settings->optimizer},
-                                        {"per_device_eval_batch_size", "2"}, {"host_memory", settings->memory}};
+    const char *const arguments[][2] = {{"learning_rate", rate},
+                                        {"max_steps", "10"},
+                                        {"optim", settings->optimizer},
+                                        {"per_device_eval_batch_size", "2"},
+                                        {"host_memory", settings->memory}};
     zrt_status status = ZRT_OK;
     for (size_t i = 0; i < sizeof keys / sizeof *keys && status == ZRT_OK; i++)
         status = zrt_config_set(config, keys[i][0], keys[i][1]);
@@ -138,7 +148,8 @@ static void budget(zrt_context *context, zrt_model *model)
     settings.max_live = "1000";
     zrt_status status = make(context, model, &settings, &engine);
     const char *least = strstr(zrt_error_message(), "give at least ");
-    tap_ok_all(MPI_COMM_WORLD, status == ZRT_ERR_CONFIG && least != NULL, "a budget that is too small names the smallest");
+    tap_ok_all(MPI_COMM_WORLD, status == ZRT_ERR_CONFIG && least != NULL,
+               "a budget that is too small names the smallest");
     static char smallest[32];
     snprintf(smallest, sizeof smallest, "%lld", least != NULL ? strtoll(least + 14, NULL, 10) : 0);
     settings.max_live = smallest;
@@ -184,7 +195,7 @@ static void overlap(zrt_context *context, zrt_model *model)
             strcmp(gather->phase, "forward") != 0)
             continue;
         int unit = (int)strtol(gather->label + 14, NULL, 10) + 1; /* unit 0 is the embedding */
-        if (seen[unit]) /* fetched ahead for backward */
+        if (seen[unit])                                           /* fetched ahead for backward */
             continue;
         seen[unit] = true;
         uint64_t ahead_ended = 0, used = UINT64_MAX;
@@ -201,8 +212,8 @@ static void overlap(zrt_context *context, zrt_model *model)
         early += engine->trace.enqueued[g] < ahead_ended;
         in_time += engine->trace.end[g] <= used;
     }
-    tap_ok_all(MPI_COMM_WORLD, gathers == LAYERS && early == gathers, "%d of %d gathers were enqueued before the unit ahead had run",
-               early, gathers);
+    tap_ok_all(MPI_COMM_WORLD, gathers == LAYERS && early == gathers,
+               "%d of %d gathers were enqueued before the unit ahead had run", early, gathers);
     tap_ok_all(MPI_COMM_WORLD, in_time == gathers, "%d of %d ended before they were used", in_time, gathers);
     if (status == ZRT_OK)
         zrt_engine_step(engine);
@@ -216,8 +227,10 @@ static void refusals(zrt_context *context, zrt_model *model)
     settings.memory = "1M";
     zrt_status status = make(context, model, &settings, &engine);
     const char *message = zrt_error_message();
-    tap_ok_all(MPI_COMM_WORLD, status == ZRT_ERR_MEMORY && engine == NULL && strstr(message, "total") != NULL &&
-               strstr(message, "optimizer state") != NULL, "what does not fit is refused with the table");
+    tap_ok_all(MPI_COMM_WORLD,
+               status == ZRT_ERR_MEMORY && engine == NULL && strstr(message, "total") != NULL &&
+                   strstr(message, "optimizer state") != NULL,
+               "what does not fit is refused with the table");
     settings.memory = "40M";
     settings.rows = "512";
     status = make(context, model, &settings, &engine);
@@ -241,9 +254,10 @@ static void uneven(zrt_context *context, zrt_model *model)
     zrt_status status = make(context, model, &usual, &engine);
     if (status == ZRT_OK)
         status = one_step(engine, zrt_rank(context) == 0 ? &batch : NULL, &metrics);
-    tap_ok_all(MPI_COMM_WORLD, status == ZRT_OK && metrics.counted == LENGTH && isfinite(metrics.loss) &&
-               fabs(metrics.loss - log(VOCAB)) < 0.2, "one row on rank 0: loss %.4f over %lld labels", metrics.loss,
-               (long long)metrics.counted);
+    tap_ok_all(MPI_COMM_WORLD,
+               status == ZRT_OK && metrics.counted == LENGTH && isfinite(metrics.loss) &&
+                   fabs(metrics.loss - log(VOCAB)) < 0.2,
+               "one row on rank 0: loss %.4f over %lld labels", metrics.loss, (long long)metrics.counted);
     double before = metrics.loss;
     for (int i = 0; i < 5 && status == ZRT_OK; i++)
         status = one_step(engine, zrt_rank(context) == 0 ? &batch : NULL, &metrics);
@@ -272,7 +286,8 @@ static void frozen(zrt_context *context)
         status = one_step(engine, &batch, &metrics);
     if (status == ZRT_OK)
         status = zrt_engine_get_full(engine, name, ZRT_STATE_PARAMETER, after);
-    tap_ok_all(MPI_COMM_WORLD, status == ZRT_OK && memcmp(before, after, sizeof before) == 0, "a frozen unit stays as it is");
+    tap_ok_all(MPI_COMM_WORLD, status == ZRT_OK && memcmp(before, after, sizeof before) == 0,
+               "a frozen unit stays as it is");
     tap_ok_all(MPI_COMM_WORLD, zrt_engine_get_full(engine, name, ZRT_STATE_EXP_AVG, after) == ZRT_ERR_USAGE,
                "and has no optimizer state");
     status = zrt_engine_get_full(engine, other, ZRT_STATE_EXP_AVG, after);
@@ -280,7 +295,8 @@ static void frozen(zrt_context *context)
     for (int i = 0; i < ELEMENTS; i++)
         norm += fabs((double)after[i]);
     tap_ok_all(MPI_COMM_WORLD, status == ZRT_OK && norm > 0, "the others have");
-    tap_ok_all(MPI_COMM_WORLD, zrt_model_freeze(model, "nothing.*") == ZRT_ERR_CONFIG, "a pattern that matches nothing is refused");
+    tap_ok_all(MPI_COMM_WORLD, zrt_model_freeze(model, "nothing.*") == ZRT_ERR_CONFIG,
+               "a pattern that matches nothing is refused");
     zrt_engine_destroy(&engine);
     zrt_model_destroy(&model);
 }
@@ -300,8 +316,8 @@ static void optimizers(zrt_context *context, zrt_model *model)
             status = one_step(engine, &batch, &first);
         for (int k = 0; k < 6 && status == ZRT_OK; k++)
             status = one_step(engine, &batch, &metrics);
-        tap_ok_all(MPI_COMM_WORLD, status == ZRT_OK && metrics.loss < first.loss, "%s: loss %.5f -> %.5f", names[i], first.loss,
-                   metrics.loss);
+        tap_ok_all(MPI_COMM_WORLD, status == ZRT_OK && metrics.loss < first.loss, "%s: loss %.5f -> %.5f", names[i],
+                   first.loss, metrics.loss);
         zrt_engine_destroy(&engine);
     }
 }
@@ -312,10 +328,14 @@ static void order(zrt_context *context, zrt_model *model)
     zrt_loss *loss = NULL;
     zrt_batch batch = batch_of(2), large = batch_of(3);
     zrt_status status = make(context, model, &usual, &engine);
-    tap_ok_all(MPI_COMM_WORLD, status == ZRT_OK && zrt_engine_step(engine) == ZRT_ERR_USAGE, "a step without backward is refused");
-    tap_ok_all(MPI_COMM_WORLD, zrt_engine_forward(engine, &large, &loss) == ZRT_ERR_USAGE, "so is a batch larger than planned");
-    tap_ok_all(MPI_COMM_WORLD, zrt_engine_forward(engine, &batch, &loss) == ZRT_OK &&
-               zrt_engine_forward(engine, &batch, &loss) == ZRT_ERR_USAGE, "and a second forward pass");
+    tap_ok_all(MPI_COMM_WORLD, status == ZRT_OK && zrt_engine_step(engine) == ZRT_ERR_USAGE,
+               "a step without backward is refused");
+    tap_ok_all(MPI_COMM_WORLD, zrt_engine_forward(engine, &large, &loss) == ZRT_ERR_USAGE,
+               "so is a batch larger than planned");
+    tap_ok_all(MPI_COMM_WORLD,
+               zrt_engine_forward(engine, &batch, &loss) == ZRT_OK &&
+                   zrt_engine_forward(engine, &batch, &loss) == ZRT_ERR_USAGE,
+               "and a second forward pass");
     tap_ok_all(MPI_COMM_WORLD, zrt_engine_backward(engine, loss) == ZRT_OK && zrt_engine_step(engine) == ZRT_OK,
                "and the step goes on");
     zrt_engine_destroy(&engine);

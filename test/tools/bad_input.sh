@@ -26,6 +26,10 @@ refuse() {
         echo "# status $status, after $seconds s, of: $*"
         head -n 12 "$err" | remark
     fi
+    # A machine that is busy with other things gets a second try.
+    if awk -v s="$seconds" -v most="$most_seconds" 'BEGIN { exit s < most }'; then
+        run "$@"
+    fi
     left=$(pgrep -f -- "$work" | grep -vx -e $$ -e "$BASHPID")
     awk -v s="$seconds" -v most="$most_seconds" 'BEGIN { exit !(s < most) }' && [ -z "$left" ] && [ "$before" = "$(find . | sort)" ]
     point $? "$name: within $most_seconds s (took $seconds), no process and no file left"

@@ -93,11 +93,13 @@ rm -f "$work/first" "$work/resolved.json"
 
 gives 'train --plan' 0 total -- "$train" --plan
 gives 'train --plan, two ranks' 0 total -- "$MPIEXEC" -np 2 "$train" --plan
-gives 'a 70B model on 64 ranks' 0 total -- "$train" --plan --plan-ranks 64 --model llama-2-70b --seq-length 2048 \
+printf '{"zero_optimization": {"stage": 3, "stage3_max_live_parameters": 2000000000}}' >"$work.json"
+trap 'rm -rf "$work" "$work".*' EXIT
+gives 'a 70B model on 64 ranks' 0 total -- "$train" --plan --plan-ranks 64 --model llama-2-70b --deepspeed "$work.json" --seq-length 2048 \
     --per-device-train-batch-size 1 --gradient-checkpointing --bf16 --host-memory 4T
 awk -v s="$seconds" 'BEGIN { exit !(s < 5) }'
 point $? "a 70B model is planned in $seconds s"
-gives 'a 70B model does not fit on 2 ranks' 1 -- "$train" --plan --plan-ranks 2 --model llama-2-70b --host-memory 64G
+gives 'a 70B model does not fit on 2 ranks' 1 -- "$train" --plan --plan-ranks 2 --model llama-2-70b --deepspeed "$work.json" --host-memory 64G
 gives 'zerort plan is train --plan' 0 total -- "$zerort" plan --plan-ranks 3
 [ -z "$(find . -mindepth 1)" ]
 point $? 'none of them leaves a file'

@@ -38,8 +38,8 @@ static void random_buffers(uint64_t seed)
         most += live[c];
     tap_ok(status == ZRT_OK && apart, "seed %d: buffers that live together lie apart", (int)seed);
     tap_ok(inside && aligned, "seed %d: inside the region, aligned", (int)seed);
-    tap_ok(bytes[0] + bytes[1] >= most && bytes[0] + bytes[1] < most * 3 / 2, "seed %d: %zu bytes for %zu live", (int)seed,
-           bytes[0] + bytes[1], most);
+    tap_ok(bytes[0] + bytes[1] >= most && bytes[0] + bytes[1] < most * 3 / 2, "seed %d: %zu bytes for %zu live",
+           (int)seed, bytes[0] + bytes[1], most);
     zrt__buffers_free(&buffers);
 }
 
@@ -79,9 +79,11 @@ static void other_stream(void)
     use_a.ref = a;
     use_b.ref = b;
     zrt__plan_point(plan, ZRT__STREAM_COMPUTE);
-    zrt__plan_collective(plan, ZRT__STREAM_GATHER, ZRT__COLLECTIVE_ALL_GATHER, a, a, 1, ZRT_FLOAT32, ZRT__REDUCE_SUM, "a");
+    zrt__plan_collective(plan, ZRT__STREAM_GATHER, ZRT__COLLECTIVE_ALL_GATHER, a, a, 1, ZRT_FLOAT32, ZRT__REDUCE_SUM,
+                         "a");
     zrt__plan_wait(plan, ZRT__STREAM_GATHER, zrt__plan_record(plan, ZRT__STREAM_COMPUTE));
-    zrt__plan_collective(plan, ZRT__STREAM_GATHER, ZRT__COLLECTIVE_ALL_GATHER, b, b, 1, ZRT_FLOAT32, ZRT__REDUCE_SUM, "b");
+    zrt__plan_collective(plan, ZRT__STREAM_GATHER, ZRT__COLLECTIVE_ALL_GATHER, b, b, 1, ZRT_FLOAT32, ZRT__REDUCE_SUM,
+                         "b");
     zrt__plan_kernel(plan, ZRT__STREAM_COMPUTE, ZRT__KERNEL_zero, NULL, 0, &use_a, 1, 0, NULL);
     zrt__plan_kernel(plan, ZRT__STREAM_COMPUTE, ZRT__KERNEL_zero, NULL, 0, &use_b, 1, 0, NULL);
     zrt__plan_finish(plan);

@@ -72,7 +72,8 @@ static void tile_fp32(const product *p, int64_t row, int64_t column, int64_t row
 enum { PANEL_ROWS = 64, PANEL_COLUMNS = 128, PANEL_INNER = 256 };
 
 /* Rows [row, row + n) x columns [column, column + m) of a stored matrix to fp32. */
-static void load(float *to, const void *matrix, zrt_dtype dtype, int64_t ld, int64_t row, int64_t column, int64_t n, int64_t m)
+static void load(float *to, const void *matrix, zrt_dtype dtype, int64_t ld, int64_t row, int64_t column, int64_t n,
+                 int64_t m)
 {
     for (int64_t r = 0; r < n; r++)
         zrt__convert(to + r * m, ZRT_FLOAT32, at(matrix, dtype, (row + r) * ld + column), dtype, (size_t)m);
@@ -171,9 +172,17 @@ zrt_status zrt__cpu_linear_forward(zrt__stream *stream, const void *arg)
 {
     const zrt__call *call = arg;
     const zrt_view *x = &call->in[0], *w = &call->in[1], *y = &call->out[0];
-    product p = {.a = x->data, .b = w->data, .c = y->data, .a_dtype = x->dtype, .b_dtype = w->dtype, .c_dtype = y->dtype,
-                 .trans_b = !call->attributes.linear.weight_in_out, .rows = rows_of(x), .columns = columns_of(y),
-                 .inner = columns_of(x), .bias = call->in[2].data};
+    product p = {.a = x->data,
+                 .b = w->data,
+                 .c = y->data,
+                 .a_dtype = x->dtype,
+                 .b_dtype = w->dtype,
+                 .c_dtype = y->dtype,
+                 .trans_b = !call->attributes.linear.weight_in_out,
+                 .rows = rows_of(x),
+                 .columns = columns_of(y),
+                 .inner = columns_of(x),
+                 .bias = call->in[2].data};
     return multiply(stream, &p);
 }
 
@@ -181,9 +190,17 @@ zrt_status zrt__cpu_linear_backward_input(zrt__stream *stream, const void *arg)
 {
     const zrt__call *call = arg;
     const zrt_view *dy = &call->in[0], *w = &call->in[1], *dx = &call->out[0];
-    product p = {.a = dy->data, .b = w->data, .c = dx->data, .a_dtype = dy->dtype, .b_dtype = w->dtype,
-                 .c_dtype = dx->dtype, .trans_b = call->attributes.linear.weight_in_out, .rows = rows_of(dy),
-                 .columns = columns_of(dx), .inner = columns_of(dy), .add = call->in[2].data};
+    product p = {.a = dy->data,
+                 .b = w->data,
+                 .c = dx->data,
+                 .a_dtype = dy->dtype,
+                 .b_dtype = w->dtype,
+                 .c_dtype = dx->dtype,
+                 .trans_b = call->attributes.linear.weight_in_out,
+                 .rows = rows_of(dy),
+                 .columns = columns_of(dx),
+                 .inner = columns_of(dy),
+                 .add = call->in[2].data};
     return multiply(stream, &p);
 }
 
@@ -227,9 +244,17 @@ zrt_status zrt__cpu_linear_backward_weight(zrt__stream *stream, const void *arg)
     const zrt_view *dy = &call->in[0], *x = &call->in[1], *dw = &call->out[0], *db = &call->out[1];
     bool in_out = call->attributes.linear.weight_in_out;
     const zrt_view *a = in_out ? x : dy, *b = in_out ? dy : x;
-    product p = {.a = a->data, .b = b->data, .c = dw->data, .a_dtype = a->dtype, .b_dtype = b->dtype,
-                 .c_dtype = dw->dtype, .trans_a = true, .rows = columns_of(a), .columns = columns_of(b),
-                 .inner = rows_of(dy), .accumulate = (call->accumulate & 1u) != 0};
+    product p = {.a = a->data,
+                 .b = b->data,
+                 .c = dw->data,
+                 .a_dtype = a->dtype,
+                 .b_dtype = b->dtype,
+                 .c_dtype = dw->dtype,
+                 .trans_a = true,
+                 .rows = columns_of(a),
+                 .columns = columns_of(b),
+                 .inner = rows_of(dy),
+                 .accumulate = (call->accumulate & 1u) != 0};
     if (db->data != NULL) {
         column_sums sums = {dy, db, (call->accumulate & 2u) != 0};
         zrt__cpu_parallel(stream, columns_of(dy), SUM_COLUMNS, sum_columns, &sums);
