@@ -42,6 +42,14 @@ static zrt_status contradiction(const zrt__resolution *resolution, const char *p
                      path, json_number_value(value), argument, zrt__argument_number(resolution, argument));
 }
 
+/* The argument says what the file said, so that what is printed resolves to itself. */
+static zrt_status mirror(zrt__resolution *resolution, const char *argument, const json_t *value)
+{
+    char path[128];
+    snprintf(path, sizeof path, "zerort.arguments.%s", argument);
+    return zrt__tree_set(resolution->tree, path, json_deep_copy(value));
+}
+
 /* Betas are a list of two in the file. */
 static zrt_status add_betas(zrt__resolution *resolution, const json_t *value)
 {
@@ -58,6 +66,8 @@ static zrt_status add_betas(zrt__resolution *resolution, const json_t *value)
         json_array_append(betas, beta);
         zrt_status status =
             json_is_array(value) ? contradiction(resolution, "optimizer.params.betas", beta, arguments[i]) : ZRT_OK;
+        if (status == ZRT_OK)
+            status = mirror(resolution, arguments[i], beta);
         if (status == ZRT_OK)
             status = add("optimizer.params", r->optimizer_parameters, &r->n_optimizer_parameters, names[i], beta);
         if (status != ZRT_OK) {
@@ -97,6 +107,7 @@ static zrt_status optimizer_of_file(zrt__resolution *resolution, json_t *block)
             ZRT_TRY(zrt__resolution_set(resolution, path, json_deep_copy(value), "auto rule"));
         } else if (argument != NULL) {
             ZRT_TRY(contradiction(resolution, path, value, argument));
+            ZRT_TRY(mirror(resolution, argument, value));
         }
         ZRT_TRY(add("optimizer.params", r->optimizer_parameters, &r->n_optimizer_parameters, name, value));
         if (strcmp(name, "lr") == 0)
@@ -135,7 +146,7 @@ static json_t *schedule_auto(const zrt__resolution *resolution, const char *name
     if (strcmp(name, "warmup_max_lr") == 0)
         return json_real(r->learning_rate);
     if (strcmp(name, "warmup_num_steps") == 0)
-        return json_integer(r->warmup_steps);
+        return json_integer(r->warmup_steps > 1 ? r->warmup_steps : 1); /* as transformers */
     if (strcmp(name, "total_num_steps") == 0 && r->max_steps > 0)
         return json_integer(r->max_steps);
     return NULL;
@@ -164,6 +175,7 @@ static zrt_status schedule_of_file(zrt__resolution *resolution, json_t *block)
             ZRT_TRY(zrt__resolution_set(resolution, path, json_deep_copy(resolved), "auto rule"));
         } else if (strcmp(name, "warmup_num_steps") == 0) {
             ZRT_TRY(contradiction(resolution, path, value, "warmup_steps"));
+            ZRT_TRY(mirror(resolution, "warmup_steps", value));
         }
         zrt_status status = add("scheduler.params", r->schedule_parameters, &r->n_schedule_parameters, name, resolved);
         json_decref(resolved);

@@ -1,10 +1,12 @@
 # For the tests of the programs, sourced by them: runs a command, keeps what it said, counts test points.
 # Needs ZRT_SRCDIR and ZRT_BUILDDIR; tests run in a folder of their own, $work.
 : "${ZRT_SRCDIR=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)}" "${ZRT_BUILDDIR=$PWD}" "${MPIEXEC=mpirun}"
-: "${LSAN_OPTIONS=suppressions=$ZRT_SRCDIR/config/lsan.supp:print_suppressions=0}" "${ASAN_OPTIONS=exitcode=66}"
+: "${LSAN_OPTIONS=suppressions=$ZRT_SRCDIR/config/lsan.supp:print_suppressions=0}"
+: "${ASAN_OPTIONS=exitcode=66:fast_unwind_on_malloc=0:detect_stack_use_after_return=1}" "${UBSAN_OPTIONS=print_stacktrace=1}"
 : "${TSAN_OPTIONS=suppressions=$ZRT_SRCDIR/config/tsan.supp:exitcode=66:ignore_noninstrumented_modules=1}"
 : "${ZRT_GOLDEN=$ZRT_SRCDIR/test/golden}"
-export ZRT_SRCDIR ZRT_BUILDDIR ZRT_GOLDEN MPIEXEC LSAN_OPTIONS ASAN_OPTIONS TSAN_OPTIONS
+export ZRT_SRCDIR ZRT_BUILDDIR ZRT_GOLDEN MPIEXEC LSAN_OPTIONS ASAN_OPTIONS UBSAN_OPTIONS
+export TSAN_OPTIONS
 . "$ZRT_SRCDIR/config/mpi_environment.sh"
 
 train=$ZRT_BUILDDIR/train
