@@ -195,8 +195,14 @@ zrt_status zrt__resolve_schedule(zrt__resolution *resolution)
         r->warmup_steps = (int64_t)ceil((double)r->max_steps * ratio);
     if (block != NULL && json_object_size(block) > 0)
         return schedule_of_file(resolution, block);
-    snprintf(r->schedule, sizeof r->schedule, "%s",
-             json_string_value(zrt__argument_value(resolution, "lr_scheduler_type", NULL)));
+    const char *type = json_string_value(zrt__argument_value(resolution, "lr_scheduler_type", NULL));
+    /* "linear" is transformers' default and needs the number of steps; a program that does not say it gets what DeepSpeed
+     * gives without a scheduler. */
+    if (r->max_steps <= 0 && !zrt__argument_given(resolution, "lr_scheduler_type")) {
+        type = r->warmup_steps > 0 ? "constant_with_warmup" : "constant";
+        ZRT_TRY(zrt__resolution_set(resolution, "zerort.arguments.lr_scheduler_type", json_string(type), "default"));
+    }
+    snprintf(r->schedule, sizeof r->schedule, "%s", type);
     json_t *more = zrt__argument_value(resolution, "lr_scheduler_kwargs", NULL), *value;
     const char *name;
     json_object_foreach(more, name, value)
