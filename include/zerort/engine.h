@@ -92,6 +92,11 @@ ZRT_EXPORT zrt_status zrt_engine_get_full(zrt_engine *engine, const char *parame
 /* Loads the parameters of a Hugging Face folder (safetensors in one file or shards); each rank reads only its slices. Collective. */
 ZRT_EXPORT zrt_status zrt_engine_load_pretrained(zrt_engine *engine, const char *folder);
 
+/* Writes a folder that transformers opens: config.json and safetensors (shards with an index when large), tensor by tensor
+ * from the master parameters, in `dtype`. Rank 0 writes. Collective. ZRT_ERR_NOT_SUPPORTED where transformers has no such model,
+ * ZRT_ERR_IO. */
+ZRT_EXPORT zrt_status zrt_engine_save_pretrained(zrt_engine *engine, const char *folder, zrt_dtype dtype);
+
 /* Prints the memory plan and the schedule. Local. */
 ZRT_EXPORT zrt_status zrt_engine_print_plan(const zrt_engine *engine, FILE *file);
 /* The same for pretended ranks without allocating anything; no engine is needed. Local. n_ranks 0: the context's.

@@ -133,6 +133,8 @@ static zrt_status resolve_zero(zrt__resolution *resolution)
     ZRT_TRY(bucket(resolution, ZO "stage3_param_persistence_threshold", 10, 1, &r->persistence_threshold));
     ZRT_TRY(integer(resolution, ZO "stage3_model_persistence_threshold", NULL, &r->model_persistence_threshold));
     ZRT_TRY(integer(resolution, ZO "stage3_max_live_parameters", NULL, &r->max_live_parameters));
+    json_t *live = zrt__tree_get(resolution->config->file, ZO "stage3_max_live_parameters");
+    r->max_live_given = live != NULL && !zrt__is_auto(live);
     ZRT_TRY(integer(resolution, ZO "stage3_max_reuse_distance", NULL, &r->max_reuse_distance));
     return boolean(resolution, ZO "stage3_gather_16bit_weights_on_model_save", NULL,
                    &r->gather_16bit_weights_on_model_save);

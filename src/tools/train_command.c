@@ -99,6 +99,7 @@ static zrt_status train(train_run *run)
     ZRT_TRY(train_run_create_engine(run));
     ZRT_TRY(train_run_begin_folder(run));
     ZRT_TRY(train_loop(run));
+    ZRT_TRY(train_run_save(run));
     if (run->eval_data && !run->stopped)
         ZRT_TRY(tool_agree(run->context, compare_with_trigram(run)));
     if (samples && !run->stopped)

@@ -234,6 +234,24 @@ zrt_status train_run_begin_folder(train_run *run)
     return tool_agree(run->context, zrt_rank(run->context) == 0 ? begin_folder(run) : ZRT_OK);
 }
 
+static bool is_set(const train_run *run, const char *key)
+{
+    char value[16];
+    return zrt_config_get(run->config, zrt_size(run->context), zrt_model_get_info(run->model)->hidden_size, key, value,
+                          sizeof value) == ZRT_OK &&
+           strcmp(value, "true") == 0;
+}
+
+zrt_status train_run_save(train_run *run)
+{
+    if (!is_set(run, "zero_optimization.stage3_gather_16bit_weights_on_model_save"))
+        return ZRT_OK;
+    zrt_dtype dtype = is_set(run, "fp16.enabled")   ? ZRT_FLOAT16
+                      : is_set(run, "bf16.enabled") ? ZRT_BFLOAT16
+                                                    : ZRT_FLOAT32;
+    return tool_agree(run->context, zrt_engine_save_pretrained(run->engine, run->folder ? run->folder : "", dtype));
+}
+
 void train_run_release(train_run *run)
 {
     zrt_loader_destroy(&run->eval_loader);

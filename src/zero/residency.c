@@ -115,7 +115,7 @@ static void remove_gather(zrt__residency *residency, size_t index)
 }
 
 /* Joins two gathers of a flat into one where it may stay between them; the nearest pairs first. */
-static void keep_between(const zrt__zero *zero, zrt__residency *residency, int64_t *live)
+static void keep_between(const zrt__zero *zero, zrt__residency *residency, int64_t *live, int64_t cap)
 {
     const zrt__zero_options *options = &zero->options;
     for (int gap = 1; gap < residency->n_uses; gap++) {
@@ -129,7 +129,7 @@ static void keep_between(const zrt__zero *zero, zrt__residency *residency, int64
             int64_t elements = zero->flats[next->flat].n_elements;
             int from = before->last + 1, to = next->issue - 1;
             if (distance(zero, residency, before->last, next->first) > options->max_reuse_distance ||
-                !fits(live, from, to, elements, options->max_live_parameters))
+                !fits(live, from, to, elements, cap))
                 continue;
             occupy(live, from, to, elements);
             before->last = next->last;
@@ -138,7 +138,7 @@ static void keep_between(const zrt__zero *zero, zrt__residency *residency, int64
     }
 }
 
-static void prefetch(const zrt__zero *zero, zrt__residency *residency, int64_t *live)
+static void prefetch(const zrt__zero *zero, zrt__residency *residency, int64_t *live, int64_t cap)
 {
     const zrt__zero_options *options = &zero->options;
     for (size_t g = 0; g < residency->n_gathers; g++) {
@@ -151,7 +151,7 @@ static void prefetch(const zrt__zero *zero, zrt__residency *residency, int64_t *
                     ahead += zero->flats[residency->gathers[k].flat].n_elements;
             bool overtakes = g > 0 && residency->gathers[g - 1].issue > gather->issue - 1;
             if (ahead > options->prefetch_bucket_size || overtakes ||
-                !fits(live, gather->issue - 1, gather->issue - 1, elements, options->max_live_parameters))
+                !fits(live, gather->issue - 1, gather->issue - 1, elements, cap))
                 break;
             gather->issue--;
             live[gather->issue] += elements;
@@ -162,20 +162,22 @@ static void prefetch(const zrt__zero *zero, zrt__residency *residency, int64_t *
 zrt_status zrt__residency_create(const zrt__zero *zero, const zrt__build *build, zrt__residency *residency_out)
 {
     zrt__residency residency = {0};
-    int64_t smallest = 0;
+    int64_t smallest = 0, cap = zero->options.max_live_parameters;
     int64_t *live = zrt__calloc((size_t)build->n_units * 2 + 1, sizeof *live);
     zrt_status status = live != NULL ? collect_uses(zero, build, &residency) : ZRT_ERR_MEMORY;
     if (status == ZRT_OK)
         status = minimal(zero, &residency, live, &smallest);
-    if (status == ZRT_OK && smallest > zero->options.max_live_parameters)
+    if (status == ZRT_OK && smallest > cap && zero->options.max_live_given)
         status = zrt__fail(
             ZRT_ERR_CONFIG,
             "zero_optimization.stage3_max_live_parameters is %lld, but one unit in use and one in flight "
             "are %lld elements of model %s: give at least %lld",
             (long long)zero->options.max_live_parameters, (long long)smallest, zero->model->name, (long long)smallest);
+    if (smallest > cap)
+        cap = smallest;
     if (status == ZRT_OK) {
-        keep_between(zero, &residency, live);
-        prefetch(zero, &residency, live);
+        keep_between(zero, &residency, live, cap);
+        prefetch(zero, &residency, live, cap);
         for (int e = 0; e < residency.n_uses; e++)
             if (live[e] > residency.peak_live)
                 residency.peak_live = live[e];
