@@ -9,7 +9,7 @@
 
 #include <zerort/zerort.h>
 
-enum { VOCABULARY = 16, SPAN = 8, LENGTH = 2 * SPAN, ROWS = 16, STEPS = 300 };
+enum { VOCABULARY = 16, SPAN = 8, LENGTH = 2 * SPAN, ROWS = 16, STEPS = 150 };
 
 typedef struct block_spec {
     int64_t width;
