@@ -166,8 +166,11 @@ int main(int argc, char **argv)
         else
             return 2;
     }
-    TRY(zrt_init(&argc, &argv, &context));
-    zrt_status status = train(context, &options);
+    zrt_status status = zrt_init(&argc, &argv, &context);
+    if (status != ZRT_OK)
+        fprintf(stderr, "losses: %s\n", zrt_error_message());
+    else
+        status = train(context, &options);
     if (status != ZRT_OK)
         return zrt_status_exit_code(status); /* the launcher ends the other ranks */
     zrt_finalize(&context);
