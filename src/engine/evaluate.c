@@ -39,7 +39,8 @@ zrt_status zrt_engine_evaluate(zrt_engine *engine, zrt_loader *loader, double *l
     double mine[2] = {0, 0};
     const zrt_batch *batch = NULL;
     zrt_status status;
-    while ((status = zrt_loader_next(loader, &batch)) == ZRT_OK) {
+    /* A rank that cannot read must not leave the others in a collective: they meet before each batch. */
+    while ((status = zrt__group_agree(world, zrt_loader_next(loader, &batch))) == ZRT_OK) {
         double sums[2];
         status = pass(engine, batch);
         if (status == ZRT_OK)
