@@ -28,7 +28,7 @@ typedef struct zrt__resolved {
     int hysteresis;
     int stage;
     int64_t reduce_bucket_size, prefetch_bucket_size, max_live_parameters, max_reuse_distance;
-    bool max_live_given;       /* a default may grow to what the model needs */
+    bool max_live_given; /* a default may grow to what the model needs */
     int64_t persistence_threshold, model_persistence_threshold;
     bool gather_16bit_weights_on_model_save, drop_last;
     char optimizer[32];

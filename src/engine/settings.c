@@ -113,7 +113,7 @@ zrt_status zrt__settings_from(const zrt__resolved *resolved, const zrt_model *mo
                                   .compute_dtype = resolved->compute_dtype,
                                   .reduce_dtype = resolved->reduce_dtype,
                                   .max_live_given = resolved->max_live_given,
-        .max_live_parameters = resolved->max_live_parameters,
+                                  .max_live_parameters = resolved->max_live_parameters,
                                   .max_reuse_distance = resolved->max_reuse_distance,
                                   .prefetch_bucket_size = resolved->prefetch_bucket_size,
                                   .persistence_threshold = resolved->persistence_threshold,

@@ -22,7 +22,7 @@ typedef struct zrt__zero_options {
     int64_t rows, length; /* of a training micro-step, a rank */
     int64_t evaluation_rows;
     zrt_dtype compute_dtype, reduce_dtype;
-    bool max_live_given;              /* otherwise the cap grows to the smallest that works */
+    bool max_live_given;         /* otherwise the cap grows to the smallest that works */
     int64_t max_live_parameters; /* elements gathered at once: a hard cap */
     int64_t max_reuse_distance;
     int64_t prefetch_bucket_size;
