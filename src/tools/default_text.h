@@ -14,7 +14,7 @@ typedef struct default_text {
     char places[512]; /* for people: where the files lie */
 } default_text;
 
-/* Collects the project's own sources, then headers and scripts of the system, until there are a few megabytes: the same
+/* Collects the project's own sources and, where these are less than a megabyte, headers and scripts of the system: the same
  * files in the same order on every rank. ZRT_ERR_INPUT where the machine has too little. */
 zrt_status default_text_collect(default_text *text_out);
 void default_text_release(default_text *text);

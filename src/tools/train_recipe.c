@@ -13,7 +13,7 @@ static const tool_argument recipe[] = {
     {"per_device_train_batch_size", "4"},
     {"per_device_eval_batch_size", "32"},
     {"max_steps", "1000"},
-    {"learning_rate", "0.003"},
+    {"learning_rate", "0.006"},
     {"lr_scheduler_type", "cosine"},
     {"warmup_steps", "50"},
     {"weight_decay", "0.1"},
