@@ -161,16 +161,19 @@ typedef struct zrt__step_rules {
  * sgd                       in gradient, state; out master, momentum? f32, unused, parameter?
  * lion                      in gradient, state; out master, exp_avg, unused, parameter? (Chen et al. 2023)
  */
-#define ZRT__KERNEL_TABLE(X)                                                                                        \
-    X(embedding_forward)                                                                                            \
-    X(embedding_backward)                                                                                           \
-    X(linear_forward) X(linear_backward_input) X(linear_backward_weight) X(layernorm_forward) X(layernorm_backward) \
-        X(rmsnorm_forward) X(rmsnorm_backward) X(add_layernorm_forward) X(add_rmsnorm_forward) X(rope)              \
-            X(attention_forward) X(attention_backward) X(attention_cached) X(activation_forward)                    \
-                X(activation_backward) X(glu_forward) X(glu_backward) X(add) X(mul) X(scale) X(dropout)             \
-                    X(last_position_forward) X(last_position_backward) X(cross_entropy_forward)                     \
-                        X(cross_entropy_backward) X(user_forward) X(user_backward) X(zero) X(convert) X(accumulate) \
-                            X(sum_squares) X(gradient_reduced) X(scale_begin) X(step_decide) X(adamw) X(sgd) X(lion)
+/* clang-format off */
+#define ZRT__KERNEL_TABLE(X)                                                              \
+    X(embedding_forward) X(embedding_backward)                                            \
+    X(linear_forward) X(linear_backward_input) X(linear_backward_weight)                  \
+    X(layernorm_forward) X(layernorm_backward) X(rmsnorm_forward) X(rmsnorm_backward)     \
+    X(add_layernorm_forward) X(add_rmsnorm_forward)                                       \
+    X(rope) X(attention_forward) X(attention_backward) X(attention_cached)                \
+    X(activation_forward) X(activation_backward) X(glu_forward) X(glu_backward)           \
+    X(add) X(mul) X(scale) X(dropout) X(last_position_forward) X(last_position_backward)  \
+    X(cross_entropy_forward) X(cross_entropy_backward) X(user_forward) X(user_backward)   \
+    X(zero) X(convert) X(accumulate) X(sum_squares) X(gradient_reduced)                   \
+    X(scale_begin) X(step_decide) X(adamw) X(sgd) X(lion)
+/* clang-format on */
 
 /* Enqueueing is zrt__launch_fn's: through device_ops.launch with a zrt__call that stays valid until it ran. */
 typedef struct zrt__kernel_ops {
