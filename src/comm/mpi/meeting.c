@@ -19,7 +19,7 @@ typedef struct part {
     struct {
         _Alignas(64) _Atomic uint32_t arrived;
         _Alignas(64) _Atomic uint32_t turn; /* sleepers wait on it */
-        _Atomic uint32_t sleepers, failed;  /* failed: 1 + the rank that gave up first */
+        _Atomic uint32_t sleepers, broken;  /* broken: why, and by which rank; 0 while all is well */
     } head;
     _Alignas(64) _Atomic uint32_t reached; /* the last meeting this rank came to */
     _Atomic uint32_t closed;
@@ -101,51 +101,60 @@ char *zrt__meeting_bounce(const zrt__meeting *meeting, int rank, unsigned half)
     return part_of(meeting, rank)->bounce[half & 1];
 }
 
-void zrt__meeting_fail(zrt__meeting *meeting)
+/* Why a communicator cannot go on, with the rank in the low bits. */
+enum { FAILED = 1 << 28, ENDED = 2 << 28, CLOSED = 3 << 28, RANK_BITS = (1 << 28) - 1 };
+
+static void break_off(const zrt__meeting *meeting, uint32_t reason, int rank)
 {
     part *first = part_of(meeting, 0);
     uint32_t none = 0;
-    atomic_compare_exchange_strong(&first->head.failed, &none, 1 + (uint32_t)meeting->host->rank);
+    atomic_compare_exchange_strong(&first->head.broken, &none, reason | (uint32_t)rank);
     wake(&first->head.turn);
 }
 
-static zrt_status failed(zrt__meeting *meeting, const char *what, uint32_t by)
+void zrt__meeting_fail(zrt__meeting *meeting)
 {
-    int rank = (int)by - 1;
-    if (rank == meeting->host->rank)
-        return zrt__fail(ZRT_ERR_COMM, "%s: %s after a failure of this communicator: see the message before",
-                         meeting->label, what);
-    return zrt__fail(ZRT_ERR_COMM, "%s: %s: rank %d failed: see its message", meeting->label, what, rank);
+    break_off(meeting, FAILED, meeting->host->rank);
+}
+
+static zrt_status broken(const zrt__meeting *meeting, const char *what, uint32_t why)
+{
+    int rank = (int)(why & RANK_BITS);
+    switch (why & ~(uint32_t)RANK_BITS) {
+    case ENDED:
+        return zrt__fail(ZRT_ERR_COMM, "%s: rank %d ended while others waited for it (here in %s)", meeting->label,
+                         rank, what);
+    case CLOSED:
+        return zrt__fail(ZRT_ERR_COMM, "%s: rank %d closed the communicator while others waited for it (here in %s)",
+                         meeting->label, rank, what);
+    default:
+        return zrt__fail(ZRT_ERR_COMM, "%s: %s cannot run since rank %d failed in this communicator: see its message",
+                         meeting->label, what, rank);
+    }
 }
 
 /* A look at those that are not here yet. */
-static zrt_status look_around(zrt__meeting *meeting, const char *what)
+static void look_around(const zrt__meeting *meeting)
 {
     const zrt__host *host = meeting->host;
-    part *first = part_of(meeting, 0);
     int dead = zrt__host_dead_rank(host);
-    if (atomic_load(&first->head.turn) == meeting->turn)
-        return ZRT_OK;
+    if (atomic_load(&part_of(meeting, 0)->head.turn) == meeting->turn)
+        return; /* it came before it ended */
     if (dead >= 0) {
-        zrt__meeting_fail(meeting);
-        return zrt__fail(ZRT_ERR_COMM, "%s: rank %d ended while this rank waited for it in %s", meeting->label, dead,
-                         what);
+        break_off(meeting, ENDED, dead);
+        return;
     }
     for (int i = 0; i < host->size; i++) {
         part *other = part_of(meeting, i);
-        if (atomic_load(&other->closed) != 0 && atomic_load(&other->reached) != meeting->turn) {
-            zrt__meeting_fail(meeting);
-            return zrt__fail(ZRT_ERR_COMM, "%s: rank %d closed the communicator while this rank waited for it in %s",
-                             meeting->label, i, what);
-        }
+        if (atomic_load(&other->closed) != 0 && atomic_load(&other->reached) != meeting->turn)
+            break_off(meeting, CLOSED, i);
     }
-    return ZRT_OK;
 }
 
 static zrt_status wait_for_others(zrt__meeting *meeting, const char *what)
 {
     part *first = part_of(meeting, 0);
-    uint32_t turn = meeting->turn, seen, by;
+    uint32_t turn = meeting->turn, seen, why;
     for (int i = meeting->host->crowded ? SPINS : 0; i < SPINS; i++) {
         if (atomic_load_explicit(&first->head.turn, memory_order_acquire) == turn)
             return ZRT_OK;
@@ -153,14 +162,14 @@ static zrt_status wait_for_others(zrt__meeting *meeting, const char *what)
     }
     zrt_status status = ZRT_OK;
     atomic_fetch_add(&first->head.sleepers, 1);
-    while (status == ZRT_OK && (seen = atomic_load(&first->head.turn)) != turn) {
-        if ((by = atomic_load(&first->head.failed)) != 0) {
-            status = failed(meeting, what, by);
+    while ((seen = atomic_load(&first->head.turn)) != turn) {
+        if ((why = atomic_load(&first->head.broken)) != 0) {
+            status = broken(meeting, what, why);
             break;
         }
         sleep_on(&first->head.turn, seen);
         if (atomic_load(&first->head.turn) != turn)
-            status = look_around(meeting, what);
+            look_around(meeting);
     }
     atomic_fetch_sub(&first->head.sleepers, 1);
     return status;
@@ -169,9 +178,9 @@ static zrt_status wait_for_others(zrt__meeting *meeting, const char *what)
 zrt_status zrt__meet(zrt__meeting *meeting, const char *what)
 {
     part *first = part_of(meeting, 0);
-    uint32_t by = atomic_load_explicit(&first->head.failed, memory_order_relaxed), turn = ++meeting->turn;
-    if (by != 0)
-        return failed(meeting, what, by);
+    uint32_t why = atomic_load_explicit(&first->head.broken, memory_order_relaxed), turn = ++meeting->turn;
+    if (why != 0)
+        return broken(meeting, what, why);
     atomic_store_explicit(&own(meeting)->reached, turn, memory_order_release);
     if (atomic_fetch_add(&first->head.arrived, 1) + 1 < (uint32_t)meeting->host->size)
         return wait_for_others(meeting, what);

@@ -43,7 +43,8 @@ const char *zrt__meeting_payload_of(const zrt__meeting *meeting, int rank);
 /* Half 0 or 1 of a rank's bounce area. */
 char *zrt__meeting_bounce(const zrt__meeting *meeting, int rank, unsigned half);
 
-/* Waits until every rank is here. ZRT_ERR_COMM when one has ended, closed the communicator or failed; then for good. */
+/* Waits until every rank is here. ZRT_ERR_COMM, the same on all ranks, when one has ended, closed the communicator or failed; then
+ * for good. */
 zrt_status zrt__meet(zrt__meeting *meeting, const char *what);
 /* Makes every meeting of the other ranks fail. */
 void zrt__meeting_fail(zrt__meeting *meeting);
