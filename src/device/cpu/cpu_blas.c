@@ -7,13 +7,13 @@
 
 #include "base/error.h"
 
-/* The AVX-512 kernels, where the processor has what they use: OpenBLAS 0.3.21 takes processors newer than itself for
- * Haswell (1.7 times slower on Sapphire Rapids). What the user set stands. */
+/* The AVX-512 kernels, where an Intel processor has what they use: OpenBLAS 0.3.21 takes those newer than itself for Haswell
+ * (1.7 times slower on Sapphire Rapids). On AMD's Zen 4 the kernels that it picks are 5% faster. What the user set stands. */
 static const char *better_core(void)
 {
 #if defined(__x86_64__)
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-        __builtin_cpu_supports("avx512vl"))
+    if (__builtin_cpu_is("intel") && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
         return "SkylakeX";
 #endif
     return NULL;
