@@ -1,5 +1,5 @@
 # ZRT_DEPENDENCIES
-# Open MPI, serial HDF5, jansson, hwloc and the header of OpenBLAS, each by pkg-config.
+# Open MPI, serial HDF5, jansson and hwloc, each by pkg-config.
 # Sets ZRT_DEP_CFLAGS and ZRT_DEP_LIBS, and MPIEXEC for the tests.
 AC_DEFUN([ZRT_DEPENDENCIES], [
 PKG_PROG_PKG_CONFIG([0.29])
@@ -11,12 +11,10 @@ _ZRT_DEPENDENCY([MPI], [mpi], [ompi-c >= 4.1], [libopenmpi-dev])
 _ZRT_DEPENDENCY([HDF5], [hdf5], [hdf5-serial >= 1.10], [libhdf5-dev])
 _ZRT_DEPENDENCY([JANSSON], [jansson], [jansson >= 2.10], [libjansson-dev])
 _ZRT_DEPENDENCY([HWLOC], [hwloc], [hwloc >= 2.0], [libhwloc-dev])
-# OpenBLAS is loaded at run time, because the kernels that suit the processor must be named before it starts.
-_ZRT_DEPENDENCY([OPENBLAS], [openblas], [openblas >= 0.3], [libopenblas-dev])
 
 zrt_saved_CPPFLAGS=$CPPFLAGS
 CPPFLAGS="$CPPFLAGS $ZRT_DEP_CFLAGS"
-AC_CHECK_HEADERS([mpi.h hdf5.h jansson.h hwloc.h cblas.h], [],
+AC_CHECK_HEADERS([mpi.h hdf5.h jansson.h hwloc.h], [],
                  [AC_MSG_ERROR([a header of a dependency is missing: see config.log])])
 CPPFLAGS=$zrt_saved_CPPFLAGS
 

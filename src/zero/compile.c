@@ -61,7 +61,6 @@ zrt_status zrt__compiler_begin(zrt__compiler *compiler, zrt__zero *zero, zrt__pl
     compiler->gather_event = zrt__malloc(flats * sizeof *compiler->gather_event);
     compiler->gradients = zrt__malloc(flats * sizeof *compiler->gradients);
     compiler->contributions = zrt__calloc(flats, sizeof *compiler->contributions);
-    compiler->reduced = zrt__calloc(flats, sizeof *compiler->reduced);
     compiler->slot_written = zrt__calloc(slots, sizeof *compiler->slot_written);
     compiler->edges = zrt__malloc(edges * sizeof *compiler->edges);
     compiler->edge_grads = zrt__malloc(edges * sizeof *compiler->edge_grads);
@@ -69,9 +68,9 @@ zrt_status zrt__compiler_begin(zrt__compiler *compiler, zrt__zero *zero, zrt__pl
     compiler->last_use = zrt__malloc(values * sizeof *compiler->last_use);
     compiler->kept_for_backward = zrt__calloc(values, sizeof *compiler->kept_for_backward);
     if (compiler->gathered == NULL || compiler->gather_event == NULL || compiler->gradients == NULL ||
-        compiler->contributions == NULL || compiler->reduced == NULL || compiler->slot_written == NULL ||
-        compiler->edges == NULL || compiler->edge_grads == NULL || compiler->values == NULL ||
-        compiler->last_use == NULL || compiler->kept_for_backward == NULL)
+        compiler->contributions == NULL || compiler->slot_written == NULL || compiler->edges == NULL ||
+        compiler->edge_grads == NULL || compiler->values == NULL || compiler->last_use == NULL ||
+        compiler->kept_for_backward == NULL)
         return ZRT_ERR_MEMORY;
     for (size_t i = 0; i < flats; i++) {
         compiler->gathered[i] = compiler->gradients[i] = ZRT__NO_REF;
@@ -99,7 +98,6 @@ void zrt__compiler_end(zrt__compiler *compiler)
     free(compiler->gather_event);
     free(compiler->gradients);
     free(compiler->contributions);
-    free(compiler->reduced);
     free(compiler->slot_written);
     free(compiler->edges);
     free(compiler->edge_grads);

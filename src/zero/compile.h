@@ -14,7 +14,6 @@ typedef struct zrt__compiler {
     int *gather_event;   /* by flat: its gather is done; -1 once waited for */
     zrt__ref *gradients; /* by flat: unreduced gradients now; none where there are none */
     int *contributions;  /* by flat: units whose gradients are still to come in this micro-step */
-    bool *reduced;       /* by flat: in this micro-step already */
     bool *slot_written;  /* by slot: its gradient, since the buffer was made */
     zrt__ref *edges, *edge_grads;
     zrt__ref *values; /* of the units' tensors, from first_value[unit] on */

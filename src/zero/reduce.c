@@ -81,19 +81,18 @@ static void zero_unwritten(zrt__compiler *compiler, const zrt__flat *flat, zrt__
     }
 }
 
-/* Reduces `buffer` over the ranks in place: all of it, or this rank's slice. */
-static void enqueue_reduction(zrt__compiler *compiler, const zrt__flat *flat, zrt__ref buffer, zrt_dtype dtype)
+/* Reduces `buffer` over the ranks: all of it in place, or this rank's slice into `slice`. */
+static void enqueue_reduction(zrt__compiler *compiler, const zrt__flat *flat, zrt__ref buffer, zrt__ref slice,
+                              zrt_dtype dtype)
 {
     zrt__plan *plan = compiler->plan;
     zrt__plan_wait(plan, ZRT__STREAM_REDUCE, zrt__plan_record(plan, ZRT__STREAM_COMPUTE));
-    size_t bytes = zrt_dtype_bytes(dtype);
     if (flat->n_shards == 1)
         zrt__plan_collective(plan, ZRT__STREAM_REDUCE, ZRT__COLLECTIVE_ALL_REDUCE, buffer, buffer,
                              (size_t)flat->n_elements, dtype, ZRT__REDUCE_AVERAGE, flat->name);
     else
-        zrt__plan_collective(plan, ZRT__STREAM_REDUCE, ZRT__COLLECTIVE_REDUCE_SCATTER, buffer,
-                             zrt__ref_at(buffer, (size_t)flat->shard_first * bytes), (size_t)flat->shard_elements,
-                             dtype, ZRT__REDUCE_AVERAGE, flat->name);
+        zrt__plan_collective(plan, ZRT__STREAM_REDUCE, ZRT__COLLECTIVE_REDUCE_SCATTER, buffer, slice,
+                             (size_t)flat->shard_elements, dtype, ZRT__REDUCE_AVERAGE, flat->name);
 }
 
 /* Gradients that were added up on this rank alone: their reduction, and their norm, come with the last micro-step. */
@@ -103,12 +102,12 @@ static void finish_local(zrt__compiler *compiler, const zrt__flat *flat)
         return;
     zrt__zero *zero = compiler->zero;
     zrt__stream_role stream = ZRT__STREAM_COMPUTE;
+    zrt__ref slice = zrt__ref_at(flat->gradient, (size_t)flat->shard_first * sizeof(float));
     if (zero->options.n_ranks > 1) {
-        enqueue_reduction(compiler, flat, flat->gradient, ZRT_FLOAT32);
+        enqueue_reduction(compiler, flat, flat->gradient, slice, ZRT_FLOAT32);
         stream = ZRT__STREAM_REDUCE;
     }
-    zrt__operand shard = zrt__operand_1d(zrt__ref_at(flat->gradient, (size_t)flat->shard_first * sizeof(float)),
-                                         ZRT_FLOAT32, flat->shard_elements);
+    zrt__operand shard = zrt__operand_1d(slice, ZRT_FLOAT32, flat->shard_elements);
     zrt__operand sums = sums_operand(zero, flat);
     zrt__plan_kernel(compiler->plan, stream, ZRT__KERNEL_sum_squares, &shard, 1, &sums, 1, 1u, NULL);
 }
@@ -120,19 +119,18 @@ static void reduce_flat(zrt__compiler *compiler, int index)
     zrt__ref buffer = compiler->gradients[index];
     zrt_dtype dtype = zero->options.reduce_dtype;
     zero_unwritten(compiler, flat, buffer, dtype);
-    enqueue_reduction(compiler, flat, buffer, dtype);
-    bool final = compiler->variant.last && compiler->contributions[index] == 0;
-    zrt__operand in = zrt__operand_1d(zrt__ref_at(buffer, (size_t)flat->shard_first * zrt_dtype_bytes(dtype)), dtype,
-                                      flat->shard_elements);
+    bool final = compiler->variant.last;
+    bool first = compiler->variant.first;
+    zrt__ref slice = zrt__ref_at(buffer, (size_t)flat->shard_first * zrt_dtype_bytes(dtype));
+    if (first && dtype == ZRT_FLOAT32 && flat->n_shards > 1)
+        slice = flat->gradient; /* nothing to add it to: where it stays */
+    enqueue_reduction(compiler, flat, buffer, slice, dtype);
+    zrt__operand in = zrt__operand_1d(slice, dtype, flat->shard_elements);
     zrt__operand out[2] = {zrt__operand_1d(flat->gradient, ZRT_FLOAT32, flat->shard_elements),
                            final ? sums_operand(zero, flat) : ZRT__NO_OPERAND};
-    bool first = compiler->variant.first && !compiler->reduced[index];
     zrt__plan_kernel(compiler->plan, ZRT__STREAM_REDUCE, ZRT__KERNEL_gradient_reduced, &in, 1, out, 2,
                      (first ? 0u : 1u) | 2u, NULL);
-    compiler->reduced[index] = true;
     compiler->gradients[index] = ZRT__NO_REF;
-    for (int i = 0; i < flat->n_slots; i++)
-        compiler->slot_written[flat->slots[i]] = false; /* the next contribution gets a buffer of its own */
     for (int k = 0; k < 4; k++)
         if (zrt__ref_is_none(compiler->pending_buffers[0][k])) {
             compiler->pending_buffers[0][k] = buffer;
@@ -170,20 +168,18 @@ void zrt__compiler_reduce(zrt__compiler *compiler, int index)
         compiler->pending_buffers[0][k] = ZRT__NO_REF;
     }
     for (int f = 0; f < zero->n_flats; f++) {
-        bool contributed = false, spans_units = false;
+        bool contributed = false;
         for (size_t i = 0; i < unit->n_tensors && !contributed; i++)
             contributed =
                 unit->tensors[i]->kind == ZRT__TENSOR_PARAM_GRAD && zero->slot_flat[unit->tensors[i]->index] == f;
         if (!contributed)
             continue;
-        for (int i = 1; i < zero->flats[f].n_slots; i++)
-            spans_units |=
-                zero->model->slots[zero->flats[f].slots[i]].unit != zero->model->slots[zero->flats[f].slots[0]].unit;
         compiler->contributions[f]--;
+        if (compiler->contributions[f] > 0)
+            continue; /* a later unit adds to the same buffer: one reduction for all */
         if (zero->flats[f].local_gradient) {
-            if (compiler->contributions[f] == 0)
-                finish_local(compiler, &zero->flats[f]);
-        } else if (!spans_units || compiler->contributions[f] == 0) {
+            finish_local(compiler, &zero->flats[f]);
+        } else {
             reduce_flat(compiler, f);
             any = true;
         }

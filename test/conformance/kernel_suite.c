@@ -233,13 +233,13 @@ static double root_mean_square(const double *x, int64_t n)
 
 bool suite_near(const double *got, const double *expected, int64_t n, double tolerance, const char *what)
 {
-    /* fp16's smallest step, where it is fp16 */
+    /* fp16's smallest step, where it is fp16; else what a lone difference of numbers near 1 cannot resolve */
     double scale = root_mean_square(expected, n),
-           floor_of_fp16 = tolerance > suite_tolerance(ZRT_FLOAT32) * 6.0 ? ldexp(1.0, -24) : 0.0;
+           least = tolerance > suite_tolerance(ZRT_FLOAT32) * 6.0 ? ldexp(1.0, -24) : 1e-10;
     for (int64_t i = 0; i < n; i++) {
         if (got[i] == expected[i] || (isnan(got[i]) && isnan(expected[i])))
             continue;
-        if (!(fabs(got[i] - expected[i]) <= tolerance * (fabs(expected[i]) + scale) + floor_of_fp16)) {
+        if (!(fabs(got[i] - expected[i]) <= tolerance * (fabs(expected[i]) + scale) + least)) {
             tap_diag("%s: element %lld of %lld is %.9g, not %.9g", what, (long long)i, (long long)n, got[i],
                      expected[i]);
             return false;

@@ -98,7 +98,9 @@ static bool backward_weight(suite *s, zrt_dtype dtype, zrt_dtype weight_dtype, b
 
 void suite_linear(suite *s)
 {
-    static const int64_t shapes[][3] = {{0, 3, 4}, {1, 1, 1}, {3, 5, 7}, {17, 33, 20}, {64, 48, 96}, {130, 70, 150}};
+    /* the last three are larger than a tile in one dimension each */
+    static const int64_t shapes[][3] = {{0, 3, 4},      {1, 1, 1},     {3, 5, 7},    {17, 33, 20}, {64, 48, 96},
+                                        {130, 70, 150}, {11, 401, 37}, {300, 9, 30}, {5, 43, 2503}};
     for (int t = 0; t < 3; t++) {
         bool ok = true, input_ok = true, weight_ok = true;
         for (int i = 0; i < (int)(sizeof shapes / sizeof shapes[0]); i++) {

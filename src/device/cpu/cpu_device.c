@@ -39,7 +39,6 @@ static void cpu_close(zrt__device **device)
         return;
     zrt__cpu_device *cpu = (zrt__cpu_device *)*device;
     zrt__cpu_pool_destroy(&cpu->pool);
-    zrt__cpu_blas_close(&cpu->blas);
     free(cpu->cores);
     free(cpu);
     *device = NULL;
@@ -62,10 +61,9 @@ static zrt_status cpu_open(const zrt__device_options *options, zrt__device **dev
             cpu->n_cores = options->n_cores;
         }
     }
+    cpu->n_threads = options->n_threads < 1 ? 1 : options->n_threads;
     if (status == ZRT_OK)
-        status = zrt__cpu_blas_open(&cpu->blas);
-    if (status == ZRT_OK)
-        status = zrt__cpu_pool_create(options->n_threads, start_thread, cpu, &cpu->pool);
+        status = zrt__cpu_pool_create(cpu->n_threads, start_thread, cpu, &cpu->pool);
     if (status != ZRT_OK) {
         cpu_close(&device);
         return status;

@@ -4,14 +4,13 @@
 
 #include <stdatomic.h>
 
-#include "device/cpu/cpu_blas.h"
 #include "device/cpu/cpu_threads.h"
 #include "device/device.h"
 
 typedef struct zrt__cpu_device {
     zrt__device base;
     zrt__cpu_pool *pool;
-    zrt__cpu_blas blas;
+    int n_threads;       /* that share a kernel */
     int *cores, n_cores; /* what worker threads are bound to; none: left alone */
     _Atomic size_t allocated;
 } zrt__cpu_device;

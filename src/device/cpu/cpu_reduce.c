@@ -128,41 +128,45 @@ static void ZRT__EACH(accumulate)(void *arg, int64_t begin, int64_t end)
 typedef double ZRT__EACH(vd) __attribute__((vector_size(4 * VW)));
 typedef float ZRT__EACH(vh) __attribute__((vector_size(2 * VW), aligned(4), may_alias));
 
+static inline bool ZRT__EACH(all_finite)(const float *x, size_t n)
+{
+    vi flags = {0};
+    size_t i = 0;
+    for (; i + VW <= n; i += VW)
+        flags |= (vi_load((const int32_t *)(const void *)(x + i)) & 0x7f800000) == 0x7f800000;
+    int32_t any[VW], found = 0;
+    memcpy(any, &flags, sizeof any);
+    for (int u = 0; u < VW; u++)
+        found |= any[u];
+    for (; i < n; i++)
+        found |= !isfinite(x[i]);
+    return found == 0;
+}
+
 /* Adds the squares of the finite elements to 16 lanes, and the count of the others. */
 static inline void ZRT__EACH(square_tile)(const float *x, size_t n, double lanes[16], double *non_finite)
 {
     ZRT__EACH(vd) sums[16 / LONGS];
-    int64_t bad = 0;
-    float padded[16];
+    bool finite = ZRT__EACH(all_finite)(x, n);
     memcpy(sums, lanes, sizeof sums);
     for (size_t i = 0; i < n; i += 16) {
         const float *p = x + i;
-        if (n - i < 16) {
-            memset(padded, 0, sizeof padded);
-            memcpy(padded, p, (n - i) * sizeof *p);
-            p = padded;
-        }
-        vi flags = {0};
-        for (int u = 0; u < 16 / VW; u++)
-            flags |= (vi_load((const int32_t *)(const void *)p + u * VW) & 0x7f800000) == 0x7f800000;
-        int32_t any[VW], is_bad = 0;
-        memcpy(any, &flags, sizeof any);
-        for (int u = 0; u < VW; u++)
-            is_bad |= any[u];
-        if (is_bad) {
-            for (int k = 0; k < 16; k++) {
-                bad += !isfinite(p[k]);
-                padded[k] = isfinite(p[k]) ? p[k] : 0.0f;
+        float padded[16];
+        if (!finite || n - i < 16) {
+            for (size_t k = 0; k < 16; k++) {
+                bool counts = k < n - i, good = counts && isfinite(p[k]);
+                padded[k] = good ? p[k] : 0.0f;
+                *non_finite += counts && !good;
             }
             p = padded;
         }
-        for (int u = 0; u < 16 / LONGS; u++) {
+        UNROLL for (int u = 0; u < 16 / LONGS; u++)
+        {
             ZRT__EACH(vd) v = __builtin_convertvector(*(const ZRT__EACH(vh) *)(p + u * LONGS), ZRT__EACH(vd));
             sums[u] += v * v;
         }
     }
     memcpy(lanes, sums, sizeof sums);
-    *non_finite += (double)bad;
 }
 
 static void ZRT__EACH(measure_chunks)(void *arg, int64_t begin, int64_t end)

@@ -11,8 +11,9 @@
 #include "base/error.h"
 #include "device/cpu/cpu_device.h"
 #include "device/cpu/cpu_futex.h"
+#include "device/cpu/cpu_product.h"
 
-enum { RING_ENTRIES = 8192, SCRATCH_BYTES = 262144, MESSAGE_BYTES = 1024 };
+enum { RING_ENTRIES = 8192, MESSAGE_BYTES = 1024 };
 
 typedef struct cpu_event {
     zrt__event base;
@@ -48,7 +49,7 @@ typedef struct cpu_stream {
     char message[MESSAGE_BYTES];
 } cpu_stream;
 
-static _Thread_local _Alignas(64) char thread_scratch[SCRATCH_BYTES];
+static _Thread_local _Alignas(64) char thread_scratch[ZRT__CPU_PRODUCT_SCRATCH_BYTES];
 
 void *zrt__cpu_thread_scratch(size_t *bytes_out)
 {
