@@ -1,7 +1,8 @@
 /* Compares zerort with what PyTorch and transformers computed for a folder of test/golden's form.
  *
  *   mpirun -np N test/parity CASE_FOLDER [--zero-stage N] [--gradient-accumulation-steps N] [--dtype fp32|bf16|fp16]
- *                            [--recompute none|selective|full] [--max-live-parameters N] [--device cpu]
+ *                            [--recompute none|selective|full] [--max-live-parameters N] [--loss-chunk-bytes N]
+ *                            [--device cpu]
  *
  * Prints one JSON line of relative deviations, each the worst: logits and gradients (relative norm), losses, gradient
  * norms (relative), final parameters (relative norm), and the number of generated tokens that differ. What a case does not have is left out. */
@@ -19,7 +20,7 @@
 #include "checkpoint/safetensors.h"
 
 typedef struct run_options {
-    const char *folder, *stage, *accumulation, *dtype, *recompute, *max_live, *device;
+    const char *folder, *stage, *accumulation, *dtype, *recompute, *max_live, *loss_chunk, *device;
 } run_options;
 
 typedef struct tokens {
@@ -120,7 +121,8 @@ static zrt_engine *make_engine(zrt_context *context, zrt_model *model, const run
                                    {"gradient_accumulation_steps", options->accumulation},
                                    {"zerort.recompute", options->recompute},
                                    {"zero_optimization.stage3_param_persistence_threshold", "0"},
-                                   {"zero_optimization.stage3_max_live_parameters", options->max_live}};
+                                   {"zero_optimization.stage3_max_live_parameters", options->max_live},
+                                   {"zerort.loss_chunk_bytes", options->loss_chunk}};
     const char *const arguments[][2] = {{"learning_rate", "3e-3"},
                                         {"adam_beta1", "0.9"},
                                         {"adam_beta2", "0.95"},
@@ -332,6 +334,7 @@ int main(int argc, char **argv)
                                                  {"device", required_argument, NULL, 'd'},
                                                  {"recompute", required_argument, NULL, 'r'},
                                                  {"max-live-parameters", required_argument, NULL, 'l'},
+                                                 {"loss-chunk-bytes", required_argument, NULL, 'c'},
                                                  {0}};
     run_options options = {.stage = "3", .accumulation = "1", .dtype = "fp32", .recompute = "none"};
     zrt_context *context = NULL;
@@ -348,12 +351,15 @@ int main(int argc, char **argv)
             options.recompute = optarg;
         else if (c == 'l')
             options.max_live = optarg;
+        else if (c == 'c')
+            options.loss_chunk = optarg;
         else
             return 2;
     }
     if (optind + 1 != argc) {
-        fprintf(stderr, "usage: parity CASE_FOLDER [--zero-stage N] [--gradient-accumulation-steps N] [--dtype T] "
-                        "[--recompute none|selective|full] [--max-live-parameters N] [--device D]\n");
+        fprintf(stderr,
+                "usage: parity CASE_FOLDER [--zero-stage N] [--gradient-accumulation-steps N] [--dtype T] "
+                "[--recompute none|selective|full] [--max-live-parameters N] [--loss-chunk-bytes N] [--device D]\n");
         return 2;
     }
     options.folder = argv[optind];

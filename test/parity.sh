@@ -49,6 +49,8 @@ for ranks in ${ZRT_TEST_RANKS:-1 2 3}; do
     check gpt2 "$ranks" --recompute full
     check llama-tied "$ranks" --recompute selective --gradient-accumulation-steps 2
     check llama "$ranks" --max-live-parameters 100000
+    check gpt2 "$ranks" --loss-chunk-bytes 5000
+    check llama "$ranks" --loss-chunk-bytes 5000 --gradient-accumulation-steps 2
 done
 echo "1..$n"
 exit $failed

@@ -215,6 +215,7 @@ static const zrt__key keys[] = {
 
     BLOCK("zerort", "what DeepSpeed has no key for"),
     ONE("zerort.recompute", H, NULL, "none|selective|full", "activations computed again in backward"),
+    INT("zerort.loss_chunk_bytes", H, "536870912", 1, "logits at a time of head and loss in training"),
     ONE("zerort.overlapped_step", A, "\"pipelined\"", "none|pipelined|speculative",
         "without offload there is nothing to overlap"),
     OPEN("zerort.arguments", H, "training arguments by name, as the command line has them"),

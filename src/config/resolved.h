@@ -42,6 +42,7 @@ typedef struct zrt__resolved {
     int64_t warmup_steps, max_steps; /* max_steps 0: unknown */
     uint64_t seed;
     int recompute; /* 0 none, 1 selective, 2 full */
+    int64_t loss_chunk_bytes;
     bool deterministic;
     char device[16];
     int64_t seq_length;   /* 0: the model's */

@@ -143,6 +143,7 @@ typedef struct zrt__step_rules {
  * last_position_backward    in dy T [B,1,C]; out dx T [B,T,C]
  * cross_entropy_forward     in logits T [n,V], labels i32 [n]; out sums f64 [2] (acc: loss sum, counted), lse f32 [n]. A label outside [0,V) other than -100 counts as non-finite loss.
  * cross_entropy_backward    in logits T [n,V], labels, lse, scale f32 [1]; out dlogits T [n,V] = (softmax - onehot) * scale, 0 where not counted. in place: dlogits <- logits
+ * cross_entropy             in logits T [n,V], labels, scale f32 [1]; out sums f64 [2] (acc), dlogits T [n,V]: both of the above in one pass. in place: dlogits <- logits
  * user_forward              in inputs.., out y.  attributes.user
  * user_backward             in inputs.., y, dy (n_inputs + 2 of them); out: dx of the first 4 inputs, data NULL where not asked for
  *
@@ -170,7 +171,8 @@ typedef struct zrt__step_rules {
     X(rope) X(attention_forward) X(attention_backward) X(attention_cached)                \
     X(activation_forward) X(activation_backward) X(glu_forward) X(glu_backward)           \
     X(add) X(mul) X(scale) X(dropout) X(last_position_forward) X(last_position_backward)  \
-    X(cross_entropy_forward) X(cross_entropy_backward) X(user_forward) X(user_backward)   \
+    X(cross_entropy_forward) X(cross_entropy_backward) X(cross_entropy)                   \
+    X(user_forward) X(user_backward)                                                      \
     X(zero) X(convert) X(accumulate) X(sum_squares) X(gradient_reduced)                   \
     X(scale_begin) X(step_decide) X(adamw) X(sgd) X(lion)
 /* clang-format on */

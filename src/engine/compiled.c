@@ -54,7 +54,8 @@ static zrt_status compile(zrt_model *model, const zrt__settings *settings, zrt__
                                 .length = options->length,
                                 .table_length = table,
                                 .compute_dtype = options->compute_dtype,
-                                .recompute = options->recompute};
+                                .recompute = options->recompute,
+                                .loss_chunk_bytes = options->loss_chunk_bytes};
     ZRT_TRY(zrt__zero_create(options, model, &compiled->memory, &compiled->zero));
     ZRT_TRY(zrt__build_create(model, &build, &compiled->train_build));
     build.mode = ZRT_MODE_EVALUATE;

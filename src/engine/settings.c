@@ -118,7 +118,8 @@ zrt_status zrt__settings_from(const zrt__resolved *resolved, const zrt_model *mo
                                   .prefetch_bucket_size = resolved->prefetch_bucket_size,
                                   .persistence_threshold = resolved->persistence_threshold,
                                   .model_persistence_threshold = resolved->model_persistence_threshold,
-                                  .recompute = (zrt__recompute)resolved->recompute};
+                                  .recompute = (zrt__recompute)resolved->recompute,
+                                  .loss_chunk_bytes = (size_t)resolved->loss_chunk_bytes};
     s->zero.update.kernel = zrt__optimizer_kernel(&s->optimizer);
     s->zero.update.n_states = zrt__optimizer_n_states(&s->optimizer);
     zrt__optimizer_attributes(&s->optimizer, true, &s->zero.update.decay);

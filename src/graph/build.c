@@ -90,6 +90,9 @@ zrt_status zrt__build_create(zrt_model *model, const zrt__build_options *options
         for (int i = build->n_units - 1; i >= 0 && status == ZRT_OK; i--) {
             status = zrt__autodiff(build->units[i]);
             if (status == ZRT_OK)
+                status = zrt__chunk_loss(build->units[i], options->loss_chunk_bytes > 0 ? options->loss_chunk_bytes
+                                                                                        : ZRT__LOSS_CHUNK_BYTES);
+            if (status == ZRT_OK)
                 status = zrt__recompute_apply(build->units[i], options->recompute);
         }
     }

@@ -38,7 +38,8 @@ struct zrt_tensor {
     zrt_dtype dtype;
     int n_dims;
     int64_t dims[ZRT_MAX_DIMS];
-    int alias_of; /* id of the tensor whose memory this is (a reshape); its own id otherwise */
+    int alias_of;   /* id of the tensor whose memory this is (a reshape, a slice); its own id otherwise */
+    int64_t offset; /* of a slice: elements from the start of that tensor */
     bool requires_grad;
 };
 
@@ -115,7 +116,10 @@ typedef struct zrt__build_options {
     int64_t table_length; /* positions that tables of constants hold, at least length */
     zrt_dtype compute_dtype;
     zrt__recompute recompute;
+    size_t loss_chunk_bytes; /* of logits at a time, in training; 0: ZRT__LOSS_CHUNK_BYTES */
 } zrt__build_options;
+
+#define ZRT__LOSS_CHUNK_BYTES ((size_t)512 << 20)
 
 /* A model described for one shape: all its units' graphs. */
 typedef struct zrt__build {
@@ -191,6 +195,8 @@ bool zrt__slot_trainable(const zrt_model *model, int slot);
 zrt_tensor *zrt__unit_value(zrt_unit *unit, zrt_dtype dtype, int n_dims, const int64_t *dims);
 /* The same memory with other dims. */
 zrt_tensor *zrt__unit_alias(zrt_unit *unit, const zrt_tensor *tensor, int n_dims, const int64_t *dims);
+/* A part of its memory, `offset` elements from the tensor's start. */
+zrt_tensor *zrt__unit_slice(zrt_unit *unit, const zrt_tensor *tensor, int64_t offset, int n_dims, const int64_t *dims);
 /* A tensor of another kind, made once a unit and index. */
 zrt_tensor *zrt__unit_reference(zrt_unit *unit, zrt__tensor_kind kind, int index, zrt_dtype dtype, int n_dims,
                                 const int64_t *dims);
@@ -221,6 +227,8 @@ size_t zrt__tensor_bytes(const zrt_tensor *tensor);
 zrt_status zrt__autodiff(zrt_unit *unit);
 /* Replaces values that the policy does not keep by recomputed ones. After autodiff. */
 zrt_status zrt__recompute_apply(zrt_unit *unit, zrt__recompute policy);
+/* Splits a head and its loss into parts whose logits take at most about `chunk_bytes`. After autodiff. */
+zrt_status zrt__chunk_loss(zrt_unit *unit, size_t chunk_bytes);
 
 struct zrt__gradients {
     zrt_unit *unit;

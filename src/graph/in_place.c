@@ -9,6 +9,8 @@ uint32_t zrt__kernel_in_place(zrt__kernel kernel, int output)
         return output == 3 ? 3u : 0u;
     if (kernel == ZRT__KERNEL_add_rmsnorm_forward)
         return output == 2 ? 3u : 0u;
+    if (kernel == ZRT__KERNEL_cross_entropy)
+        return output == 1 ? 1u : 0u;
     if (output != 0)
         return 0;
     switch (kernel) {

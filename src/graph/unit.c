@@ -129,9 +129,18 @@ zrt_tensor *zrt__unit_alias(zrt_unit *unit, const zrt_tensor *tensor, int n_dims
     zrt_tensor *alias = new_tensor(unit, tensor->kind, tensor->index, tensor->dtype, n_dims, dims);
     if (alias != NULL) {
         alias->alias_of = tensor->alias_of;
+        alias->offset = tensor->offset;
         alias->requires_grad = tensor->requires_grad;
     }
     return alias;
+}
+
+zrt_tensor *zrt__unit_slice(zrt_unit *unit, const zrt_tensor *tensor, int64_t offset, int n_dims, const int64_t *dims)
+{
+    zrt_tensor *slice = zrt__unit_alias(unit, tensor, n_dims, dims);
+    if (slice != NULL)
+        slice->offset += offset;
+    return slice;
 }
 
 zrt_tensor *zrt__unit_reference(zrt_unit *unit, zrt__tensor_kind kind, int index, zrt_dtype dtype, int n_dims,

@@ -165,7 +165,8 @@ static const zrt_tensor *reusable_input(const zrt__compiler *compiler, const zrt
     for (int i = 0; i < ZRT__MAX_INPUTS; i++) {
         const zrt_tensor *in = zrt__unit_tensor(unit, node->in[i]);
         if ((candidates >> i & 1u) == 0 || in == NULL || in->kind != ZRT__TENSOR_VALUE ||
-            compiler->last_use[value_index(compiler, in)] != (int)index || zrt__tensor_bytes(in) != bytes)
+            compiler->last_use[value_index(compiler, in)] != (int)index || zrt__tensor_bytes(in) != bytes ||
+            zrt__tensor_elements(in) != zrt__tensor_elements(unit->tensors[in->alias_of]))
             continue;
         int uses = 0; /* the same tensor twice among the inputs: both reads must come first */
         for (int other = 0; other < ZRT__MAX_INPUTS; other++) {
@@ -191,7 +192,7 @@ static zrt__ref value_ref(zrt__compiler *compiler, const zrt_tensor *tensor, siz
     if (!zrt__ref_is_none(*ref) || output < 0)
         return *ref;
     const zrt_unit *unit = tensor->unit;
-    size_t bytes = zrt__tensor_bytes(tensor);
+    size_t bytes = zrt__tensor_bytes(unit->tensors[tensor->alias_of]);
     const zrt_tensor *input = reusable_input(compiler, unit, node, output, bytes);
     if (input != NULL) {
         *ref = compiler->values[value_index(compiler, input)];
@@ -262,6 +263,7 @@ static zrt__operand operand(zrt__compiler *compiler, const zrt_tensor *tensor, s
         result.ref = system_ref(compiler->zero, tensor->index);
         break;
     }
+    result.ref = zrt__ref_at(result.ref, (size_t)tensor->offset * zrt_dtype_bytes(tensor->dtype));
     return result;
 }
 

@@ -29,6 +29,7 @@ typedef struct zrt__zero_options {
     int64_t persistence_threshold; /* elements: parameters up to it stay gathered */
     int64_t model_persistence_threshold;
     zrt__recompute recompute;
+    size_t loss_chunk_bytes;
     zrt__zero_update update;
     const zrt__step_rules *rules; /* host memory of the engine */
 } zrt__zero_options;

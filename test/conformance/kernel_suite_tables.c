@@ -101,7 +101,7 @@ static bool one_cross_entropy(suite *s, zrt_dtype dtype, int64_t n, int64_t widt
     random_ids(s, &c.in[1], (int)width);
     for (int64_t i = 1; i < n; i += 3)
         ((int32_t *)c.in[1].view.data)[i] = (int32_t)(c.in[1].values[i] = -100);
-    double *sums = suite_out(s, &c, 0, ZRT_FLOAT64, 3.0, 1, SUITE_DIMS(2)),
+    double *sums = suite_out(s, &c, 0, ZRT_FLOAT64, 3.0, 1, SUITE_DIMS(2)), sums_before[2] = {sums[0], sums[1]},
            want[2] = {option ? sums[0] : 0.0, option ? sums[1] : 0.0};
     suite_out(s, &c, 1, ZRT_FLOAT32, 1.0, 1, &n);
     c.accumulate = option;
@@ -137,6 +137,26 @@ static bool one_cross_entropy(suite *s, zrt_dtype dtype, int64_t n, int64_t widt
     ok = suite_gradient(s, &b, losses, in, 0, n * width, one, n, b.out[0].values, NULL, suite_tolerance(dtype),
                         "dlogits") &&
          ok;
+
+    /* Both at once: the same sums, and the same gradient to the bit but for the rounding of lse. */
+    suite_case f = {0};
+    suite_in(s, &f, 0, dtype, 0.0, 2, SUITE_DIMS(n, width));
+    suite_set(&f.in[0], c.in[0].values);
+    suite_in(s, &f, 1, ZRT_INT32, 0.0, 1, &n);
+    suite_set(&f.in[1], c.in[1].values);
+    suite_in(s, &f, 2, ZRT_FLOAT32, 0.0, 1, SUITE_DIMS(1));
+    suite_set(&f.in[2], &scale);
+    double *both = suite_out(s, &f, 0, ZRT_FLOAT64, 3.0, 1, SUITE_DIMS(2)),
+           wanted[2] = {want[0] - (option ? sums_before[0] : 0.0) + (option ? both[0] : 0.0),
+                        want[1] - (option ? sums_before[1] : 0.0) + (option ? both[1] : 0.0)};
+    suite_out(s, &f, 1, dtype, 1.0, 2, SUITE_DIMS(n, width));
+    if (option)
+        suite_alias(&f, 1, 0);
+    f.accumulate = option;
+    ok = suite_run(s, &f, ZRT__KERNEL_cross_entropy) && ok;
+    ok = fabs(f.out[0].values[0] - wanted[0]) <= 1e-6 * fabs(wanted[0]) && f.out[0].values[1] == wanted[1] &&
+         suite_near(f.out[1].values, b.out[0].values, n * width, suite_tolerance(dtype), "both at once") && ok;
+    suite_free(&f);
     suite_free(&b);
     suite_free(&c);
     free(expected);
