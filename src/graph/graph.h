@@ -191,6 +191,8 @@ bool zrt__slot_trainable(const zrt_model *model, int slot);
 
 /* ---- for the ops (ops_*.c) and autodiff ---- */
 
+/* Records the error; NULL. */
+void *zrt__unit_out_of_memory(zrt_unit *unit);
 /* A new VALUE of this unit; NULL after recording an error. */
 zrt_tensor *zrt__unit_value(zrt_unit *unit, zrt_dtype dtype, int n_dims, const int64_t *dims);
 /* The same memory with other dims. */
