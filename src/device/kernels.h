@@ -16,7 +16,8 @@
 /* Attributes of a call; which member counts follows from the kernel. */
 typedef union zrt__attributes {
     struct {
-        bool weight_in_out; /* W is [K, M] instead of [M, K] */
+        bool weight_in_out;             /* W is [K, M] instead of [M, K] */
+        zrt_activation_kind activation; /* of linear_activation_.. */
     } linear;
     struct {
         float eps;
@@ -115,6 +116,8 @@ typedef struct zrt__step_rules {
  * embedding_backward        in dy T [n,C], ids i32 [n]; out dtable T|f32 [V,C] (acc; zeroed first otherwise). Ids repeat: summed in order of n.
  * linear_forward            in x T [n,K], w, b? T [M]; out y T [n,M].  attributes.linear
  * linear_backward_input     in dy T [n,M], w, add? T [n,K]; out dx T [n,K] = dy W + add. in place: dx <- add
+ * linear_activation_forward in x T [n,K], w, b? T [M]; out y T [n,M] = act(h), h? T [n,M] = x W^T + b
+ * linear_activation_backward in dy T [n,M], w, h T [n,K]; out dh T [n,K] = (dy W) act'(h)
  * linear_backward_weight    in dy T [n,M], x T [n,K]; out dw T|f32 (acc), db? T|f32 [M] (acc)
  * layernorm_forward         in x T [n,C], w T [C], b? T [C]; out y T [n,C], mean f32 [n], rstd f32 [n].  attributes.norm
  * layernorm_backward        in dy, x, w, mean, rstd, add? T [n,C]; out dx T [n,C] = .. + add, dw? (acc), db? (acc). in place: dx <- add, dx <- dy
@@ -166,6 +169,7 @@ typedef struct zrt__step_rules {
 #define ZRT__KERNEL_TABLE(X)                                                              \
     X(embedding_forward) X(embedding_backward)                                            \
     X(linear_forward) X(linear_backward_input) X(linear_backward_weight)                  \
+    X(linear_activation_forward) X(linear_activation_backward)                            \
     X(layernorm_forward) X(layernorm_backward) X(rmsnorm_forward) X(rmsnorm_backward)     \
     X(add_layernorm_forward) X(add_rmsnorm_forward)                                       \
     X(rope) X(attention_forward) X(attention_backward) X(attention_cached)                \

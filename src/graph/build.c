@@ -92,10 +92,14 @@ zrt_status zrt__build_create(zrt_model *model, const zrt__build_options *options
             if (status == ZRT_OK)
                 status = zrt__chunk_loss(build->units[i], options->loss_chunk_bytes > 0 ? options->loss_chunk_bytes
                                                                                         : ZRT__LOSS_CHUNK_BYTES);
+            if (status == ZRT_OK && options->recompute != ZRT__RECOMPUTE_SELECTIVE) /* which keeps h and not y */
+                zrt__fuse_activations(build->units[i]);
             if (status == ZRT_OK)
                 status = zrt__recompute_apply(build->units[i], options->recompute);
         }
     }
+    for (int i = 0; i < build->n_units && status == ZRT_OK && options->mode != ZRT_MODE_TRAIN; i++)
+        zrt__fuse_activations(build->units[i]);
     if (status != ZRT_OK) {
         zrt__build_destroy(&build);
         return status;

@@ -229,6 +229,8 @@ size_t zrt__tensor_bytes(const zrt_tensor *tensor);
 zrt_status zrt__autodiff(zrt_unit *unit);
 /* Replaces values that the policy does not keep by recomputed ones. After autodiff. */
 zrt_status zrt__recompute_apply(zrt_unit *unit, zrt__recompute policy);
+/* Linear layers and the activations behind them become one kernel. After autodiff, where there is one. */
+void zrt__fuse_activations(zrt_unit *unit);
 /* Splits a head and its loss into parts whose logits take at most about `chunk_bytes`. After autodiff. */
 zrt_status zrt__chunk_loss(zrt_unit *unit, size_t chunk_bytes);
 

@@ -49,6 +49,10 @@ void suite_free(suite_case *c);
 /* Runs on both devices; out[].values are the results. False, with a diagnostic, when it fails or bits differ. */
 bool suite_run(suite *s, suite_case *c, zrt__kernel kernel);
 
+/* An activation and its derivative. */
+double suite_activation(zrt_activation_kind kind, double x);
+double suite_activation_slope(zrt_activation_kind kind, double x);
+
 /* |got - expected| <= tolerance (|expected| + root mean square of expected), everywhere; one subnormal step of fp16
  * more where the tolerance is that of 16 bits */
 bool suite_near(const double *got, const double *expected, int64_t n, double tolerance, const char *what);

@@ -12,7 +12,7 @@ static const char *const kind_names[] = {"relu", "gelu", "gelu_tanh", "silu", "t
 static const int64_t sizes[] = {0, 1, 5, 16, 67, 1031, 33000};
 #define N_SIZES (int)(sizeof sizes / sizeof sizes[0])
 
-static double act(zrt_activation_kind kind, double x)
+double suite_activation(zrt_activation_kind kind, double x)
 {
     switch (kind) {
     case ZRT_RELU:
@@ -34,15 +34,15 @@ static double act(zrt_activation_kind kind, double x)
 static void activation(const suite_case *c, double *const *in, double *out)
 {
     for (int64_t i = 0; i < c->in[1].n; i++)
-        out[i] = act(c->attributes.activation.kind, in[1][i]);
+        out[i] = suite_activation(c->attributes.activation.kind, in[1][i]);
 }
 
-static double slope(zrt_activation_kind kind, double x)
+double suite_activation_slope(zrt_activation_kind kind, double x)
 {
     double step = 1e-5;
     if (kind == ZRT_RELU)
         return x > 0.0 ? 1.0 : 0.0;
-    return (act(kind, x + step) - act(kind, x - step)) / (2.0 * step);
+    return (suite_activation(kind, x + step) - suite_activation(kind, x - step)) / (2.0 * step);
 }
 
 static bool one_activation(suite *s, zrt_dtype dtype, zrt_activation_kind kind, int64_t n, bool in_place)
@@ -55,7 +55,7 @@ static bool one_activation(suite *s, zrt_dtype dtype, zrt_activation_kind kind, 
         suite_alias(&c, 0, 0);
     bool ok = suite_run(s, &c, ZRT__KERNEL_activation_forward);
     for (int64_t i = 0; i < n; i++)
-        expected[i] = act(kind, x[i]);
+        expected[i] = suite_activation(kind, x[i]);
     ok = suite_near(c.out[0].values, expected, n, tolerance, "forward") && ok;
     suite_free(&c);
 
@@ -67,7 +67,7 @@ static bool one_activation(suite *s, zrt_dtype dtype, zrt_activation_kind kind, 
         suite_alias(&c, 0, 0);
     ok = suite_run(s, &c, ZRT__KERNEL_activation_backward) && ok;
     for (int64_t i = 0; i < n; i++)
-        expected[i] = dy[i] * slope(kind, x[i]);
+        expected[i] = dy[i] * suite_activation_slope(kind, x[i]);
     ok = suite_near(c.out[0].values, expected, n, tolerance, "backward") && ok;
     if (n == 67 && kind != ZRT_RELU) {
         double *in[2] = {dy, x};
@@ -92,7 +92,7 @@ static bool special_values(suite *s, zrt_activation_kind kind)
     suite_out(s, &c, 0, ZRT_FLOAT32, 0.0, 1, &n);
     bool ok = suite_run(s, &c, ZRT__KERNEL_activation_forward);
     for (int64_t i = 0; i < n; i++) {
-        expected[i] = act(kind, c.in[0].values[i]);
+        expected[i] = suite_activation(kind, c.in[0].values[i]);
         if (isnan(x[i]))
             expected[i] = NAN;
         bool near = isnan(expected[i]) ? isnan(c.out[0].values[i])
@@ -110,8 +110,8 @@ static void glu(const suite_case *c, double *const *in, double *out)
     int64_t width = c->in[1].view.dims[1] / 2;
     for (int64_t row = 0; row < c->in[1].view.dims[0]; row++)
         for (int64_t k = 0; k < width; k++)
-            out[row * width + k] =
-                act(c->attributes.activation.kind, in[1][2 * row * width + k]) * in[1][(2 * row + 1) * width + k];
+            out[row * width + k] = suite_activation(c->attributes.activation.kind, in[1][2 * row * width + k]) *
+                                   in[1][(2 * row + 1) * width + k];
 }
 
 static bool one_glu(suite *s, zrt_dtype dtype, zrt_activation_kind kind, int64_t n, int64_t width, bool in_place)
@@ -128,8 +128,8 @@ static bool one_glu(suite *s, zrt_dtype dtype, zrt_activation_kind kind, int64_t
         for (int64_t k = 0; k < width; k++) {
             double dy = in[0][row * width + k], gate = x[2 * row * width + k], up = x[(2 * row + 1) * width + k];
             double *d = c.out[0].values + 2 * row * width + k;
-            ok = fabs(d[0] - dy * up * slope(kind, gate)) < 4.0 * tolerance &&
-                 fabs(d[width] - dy * act(kind, gate)) < 4.0 * tolerance && ok;
+            ok = fabs(d[0] - dy * up * suite_activation_slope(kind, gate)) < 4.0 * tolerance &&
+                 fabs(d[width] - dy * suite_activation(kind, gate)) < 4.0 * tolerance && ok;
         }
     }
     if (kind != ZRT_RELU)

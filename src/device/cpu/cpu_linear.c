@@ -114,6 +114,28 @@ zrt_status zrt__cpu_linear_backward_input(zrt__stream *stream, const void *arg)
     return multiply(stream, &p);
 }
 
+zrt_status zrt__cpu_linear_activation_forward(zrt__stream *stream, const void *arg)
+{
+    const zrt__call *call = arg;
+    zrt__call product = *call, activation = {.out = {call->out[0]}};
+    if (call->out[1].data != NULL)
+        product.out[0] = call->out[1];
+    activation.in[0] = product.out[0];
+    activation.attributes.activation.kind = call->attributes.linear.activation;
+    ZRT_TRY(zrt__cpu_linear_forward(stream, &product));
+    return zrt__cpu_activation_forward(stream, &activation);
+}
+
+zrt_status zrt__cpu_linear_activation_backward(zrt__stream *stream, const void *arg)
+{
+    const zrt__call *call = arg;
+    zrt__call product = *call, activation = {.in = {call->out[0], call->in[2]}, .out = {call->out[0]}};
+    product.in[2].data = NULL;
+    activation.attributes.activation.kind = call->attributes.linear.activation;
+    ZRT_TRY(zrt__cpu_linear_backward_input(stream, &product));
+    return zrt__cpu_activation_backward(stream, &activation);
+}
+
 /* ---- gradients of the bias: sums down the columns, in the order of the rows ---- */
 
 typedef struct column_sums {
