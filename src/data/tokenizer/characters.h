@@ -15,6 +15,8 @@ bool zrt__is_cjk(uint32_t code);
 bool zrt__is_punctuation(uint32_t code);
 bool zrt__is_nonspacing_mark(uint32_t code);
 bool zrt__is_mark(uint32_t code);
+/* What \w of Rust's expressions matches. */
+bool zrt__is_word(uint32_t code);
 /* Any of the categories of numbers. */
 bool zrt__is_numeric(uint32_t code);
 /* Normalisation leaves it as it is, whatever newer tables say. */

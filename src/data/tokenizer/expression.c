@@ -166,3 +166,27 @@ zrt_status zrt__expression_find(const zrt__expression *expression, zrt__matcher 
     *end_out = offsets[1];
     return ZRT_OK;
 }
+
+zrt_status zrt__matches_next(zrt__matches *matches, bool *found_out, size_t *start_out, size_t *end_out)
+{
+    for (;;) {
+        size_t bytes;
+        *found_out = false;
+        if (matches->at > matches->n)
+            return ZRT_OK;
+        ZRT_TRY(zrt__expression_find(matches->expression, matches->matcher, matches->text, matches->n, matches->at, found_out,
+                                     start_out, end_out));
+        if (!*found_out)
+            return ZRT_OK;
+        if (*start_out != *end_out || *end_out != matches->last_end) {
+            matches->at = matches->last_end = *end_out;
+            return ZRT_OK;
+        }
+        if (matches->at == matches->n) {
+            matches->at++;
+            continue;
+        }
+        zrt__utf8_decode(matches->text + matches->at, &bytes);
+        matches->at += bytes;
+    }
+}

@@ -21,6 +21,20 @@ void zrt__matcher_destroy(zrt__matcher **matcher);
 zrt_status zrt__expression_find(const zrt__expression *expression, zrt__matcher *matcher, const char *text, size_t n,
                                 size_t from, bool *found_out, size_t *start_out, size_t *end_out);
 
+/* All matches in order, as Oniguruma's find_iter: an empty match right behind the last one is passed over. */
+typedef struct zrt__matches {
+    const zrt__expression *expression;
+    zrt__matcher *matcher;
+    const char *text;
+    size_t n, at;
+    size_t last_end; /* SIZE_MAX: none yet */
+} zrt__matches;
+static inline zrt__matches zrt__matches_of(const zrt__expression *expression, zrt__matcher *matcher, const char *text, size_t n)
+{
+    return (zrt__matches){expression, matcher, text, n, 0, SIZE_MAX};
+}
+zrt_status zrt__matches_next(zrt__matches *matches, bool *found_out, size_t *start_out, size_t *end_out);
+
 /* The pattern as PCRE2 is to read it. */
 zrt_status zrt__expression_translate(const char *where, const char *pattern, size_t n, zrt__bytes *translated);
 
