@@ -1,5 +1,5 @@
 # ZRT_DEPENDENCIES
-# Open MPI, serial HDF5, jansson and hwloc, each by pkg-config.
+# Open MPI, serial HDF5, jansson, hwloc, PCRE2, utf8proc and zlib, each by pkg-config.
 # Sets ZRT_DEP_CFLAGS and ZRT_DEP_LIBS, and MPIEXEC for the tests.
 AC_DEFUN([ZRT_DEPENDENCIES], [
 PKG_PROG_PKG_CONFIG([0.29])
@@ -11,10 +11,13 @@ _ZRT_DEPENDENCY([MPI], [mpi], [ompi-c >= 4.1], [libopenmpi-dev])
 _ZRT_DEPENDENCY([HDF5], [hdf5], [hdf5-serial >= 1.10], [libhdf5-dev])
 _ZRT_DEPENDENCY([JANSSON], [jansson], [jansson >= 2.10], [libjansson-dev])
 _ZRT_DEPENDENCY([HWLOC], [hwloc], [hwloc >= 2.0], [libhwloc-dev])
+_ZRT_DEPENDENCY([PCRE2], [pcre2], [libpcre2-8 >= 10.30], [libpcre2-dev])
+_ZRT_DEPENDENCY([UTF8PROC], [utf8proc], [libutf8proc >= 2.4], [libutf8proc-dev])
+_ZRT_DEPENDENCY([ZLIB], [zlib], [zlib >= 1.2.5], [zlib1g-dev])
 
 zrt_saved_CPPFLAGS=$CPPFLAGS
 CPPFLAGS="$CPPFLAGS $ZRT_DEP_CFLAGS"
-AC_CHECK_HEADERS([mpi.h hdf5.h jansson.h hwloc.h], [],
+AC_CHECK_HEADERS([mpi.h hdf5.h jansson.h hwloc.h utf8proc.h zlib.h], [],
                  [AC_MSG_ERROR([a header of a dependency is missing: see config.log])])
 CPPFLAGS=$zrt_saved_CPPFLAGS
 

@@ -99,8 +99,8 @@ static void strip(const zrt__added_token *token, const char *text, size_t n, siz
         match->end += bytes;
 }
 
-zrt__token_match zrt__token_tree_next(const zrt__token_tree *tree, const zrt__added_token *tokens, const char *text, size_t n,
-                                      size_t *at, size_t done)
+zrt__token_match zrt__token_tree_next(const zrt__token_tree *tree, const zrt__added_token *tokens, const char *text,
+                                      size_t n, size_t *at, size_t done)
 {
     zrt__token_match match = {0};
 

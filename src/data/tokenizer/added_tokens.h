@@ -29,7 +29,7 @@ void zrt__token_tree_release(zrt__token_tree *tree);
 
 /* The leftmost and longest from `at` on that may stand there. `done` is the end of the one before, which stripping on the left
  * does not pass. */
-zrt__token_match zrt__token_tree_next(const zrt__token_tree *tree, const zrt__added_token *tokens, const char *text, size_t n,
-                                      size_t *at, size_t done);
+zrt__token_match zrt__token_tree_next(const zrt__token_tree *tree, const zrt__added_token *tokens, const char *text,
+                                      size_t n, size_t *at, size_t done);
 
 #endif

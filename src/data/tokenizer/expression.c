@@ -26,7 +26,8 @@ struct zrt__matcher {
     pcre2_jit_stack *stack;
 };
 
-static zrt_status compile(const char *where, const zrt__bytes *pattern, const char *original, zrt__expression *expression)
+static zrt_status compile(const char *where, const zrt__bytes *pattern, const char *original,
+                          zrt__expression *expression)
 {
     pcre2_compile_context *context = pcre2_compile_context_create(NULL);
     PCRE2_SIZE offset = 0;
@@ -35,8 +36,9 @@ static zrt_status compile(const char *where, const zrt__bytes *pattern, const ch
     if (context == NULL)
         return zrt__fail(ZRT_ERR_MEMORY, "%s: out of memory", where);
     pcre2_set_newline(context, PCRE2_NEWLINE_LF);
-    expression->code = pcre2_compile((PCRE2_SPTR)pattern->data, pattern->n,
-                                     PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NO_UTF_CHECK, &error, &offset, context);
+    expression->code =
+        pcre2_compile((PCRE2_SPTR)pattern->data, pattern->n,
+                      PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NO_UTF_CHECK, &error, &offset, context);
     pcre2_compile_context_free(context);
     if (expression->code == NULL) {
         PCRE2_UCHAR text[160] = "";
@@ -150,8 +152,8 @@ zrt_status zrt__expression_find(const zrt__expression *expression, zrt__matcher 
     if (expression->is_jit)
         n_matches = pcre2_jit_match(expression->code, (PCRE2_SPTR)text, n, from, 0, matcher->data, matcher->context);
     if (n_matches == PCRE2_ERROR_JIT_STACKLIMIT)
-        n_matches = pcre2_match(expression->code, (PCRE2_SPTR)text, n, from, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, matcher->data,
-                                matcher->context);
+        n_matches = pcre2_match(expression->code, (PCRE2_SPTR)text, n, from, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT,
+                                matcher->data, matcher->context);
     *found_out = n_matches >= 0;
     if (n_matches == PCRE2_ERROR_NOMATCH)
         return ZRT_OK;
@@ -174,8 +176,8 @@ zrt_status zrt__matches_next(zrt__matches *matches, bool *found_out, size_t *sta
         *found_out = false;
         if (matches->at > matches->n)
             return ZRT_OK;
-        ZRT_TRY(zrt__expression_find(matches->expression, matches->matcher, matches->text, matches->n, matches->at, found_out,
-                                     start_out, end_out));
+        ZRT_TRY(zrt__expression_find(matches->expression, matches->matcher, matches->text, matches->n, matches->at,
+                                     found_out, start_out, end_out));
         if (!*found_out)
             return ZRT_OK;
         if (*start_out != *end_out || *end_out != matches->last_end) {

@@ -29,7 +29,8 @@ typedef struct zrt__matches {
     size_t n, at;
     size_t last_end; /* SIZE_MAX: none yet */
 } zrt__matches;
-static inline zrt__matches zrt__matches_of(const zrt__expression *expression, zrt__matcher *matcher, const char *text, size_t n)
+static inline zrt__matches zrt__matches_of(const zrt__expression *expression, zrt__matcher *matcher, const char *text,
+                                           size_t n)
 {
     return (zrt__matches){expression, matcher, text, n, 0, SIZE_MAX};
 }

@@ -11,8 +11,9 @@
 
 /* PCRE2's \s has U+180E as well, its \w no marks. */
 #define SPACE "\\x09-\\x0d\\x20\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}"
-#define NOT_SPACE                                                                                                                \
-    "\\x{0}-\\x08\\x0e-\\x1f\\x21-\\x{84}\\x{86}-\\x{9f}\\x{a1}-\\x{167f}\\x{1681}-\\x{1fff}\\x{200b}-\\x{2027}\\x{202a}-"           \
+#define NOT_SPACE                                                                                                    \
+    "\\x{0}-\\x08\\x0e-\\x1f\\x21-\\x{84}\\x{86}-\\x{9f}\\x{a1}-\\x{167f}\\x{1681}-\\x{1fff}\\x{200b}-\\x{2027}\\x{" \
+    "202a}-"                                                                                                         \
     "\\x{202e}\\x{2030}-\\x{205e}\\x{2060}-\\x{2fff}\\x{3001}-\\x{d7ff}\\x{e000}-\\x{10ffff}"
 #define WORD "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}"
 
@@ -36,7 +37,8 @@ static zrt_status copy(reader *r, size_t n)
 
 static zrt_status refuse(const reader *r, const char *what)
 {
-    return zrt__fail(ZRT_ERR_NOT_SUPPORTED, "%s: %s in the expression '%.120s' is not supported", r->where, what, r->pattern);
+    return zrt__fail(ZRT_ERR_NOT_SUPPORTED, "%s: %s in the expression '%.120s' is not supported", r->where, what,
+                     r->pattern);
 }
 
 static char look(const reader *r, size_t ahead)

@@ -8,7 +8,7 @@
 
 #include <jansson.h>
 
-#include <zerort/status.h>
+#include "data/tokenizer/text.h"
 
 /* An object and how messages call it: "FILE: normalizer.normalizers[1]". */
 typedef struct zrt__json_object {
@@ -26,10 +26,15 @@ zrt_status zrt__json_check_keys(const zrt__json_object *object, const char *keys
 /* A missing key or null is the fallback; `fallback` < 0 or NULL: it must be there. */
 zrt_status zrt__json_bool(const zrt__json_object *object, const char *key, int fallback, bool *value_out);
 zrt_status zrt__json_count(const zrt__json_object *object, const char *key, int64_t fallback, int64_t *value_out);
-/* Lent from the object. */
-zrt_status zrt__json_string(const zrt__json_object *object, const char *key, const char *fallback, const char **text_out,
-                            size_t *n_out);
+/* Lent from the object; one with U+0000 is refused. */
+zrt_status zrt__json_string(const zrt__json_object *object, const char *key, const char *fallback,
+                            const char **text_out, size_t *n_out);
 zrt_status zrt__json_array(const zrt__json_object *object, const char *key, const json_t **array_out);
+
+/* jansson has no keys with U+0000, but vocabularies do: the text is parsed with U+10FFFF in its place. */
+zrt_status zrt__tokenizer_json(const char *name, const char *text, size_t n, json_t **json_out);
+/* Appends a string with U+0000 put back. */
+zrt_status zrt__json_restore(const char *text, size_t n, zrt__bytes *out);
 
 /* NULL where it is absent or null. */
 const json_t *zrt__json_get(const zrt__json_object *object, const char *key);

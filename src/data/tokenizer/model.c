@@ -34,8 +34,8 @@ void zrt__word_scratch_release(zrt__word_scratch *scratch)
 }
 
 /* A part of a word: what stands in the cache, or by the model. `is_whole` says that the part is the word. */
-static zrt_status apply_part(const zrt__model *model, zrt__word_scratch *scratch, const char *text, size_t n, bool is_whole,
-                             zrt__ids *out)
+static zrt_status apply_part(const zrt__model *model, zrt__word_scratch *scratch, const char *text, size_t n,
+                             bool is_whole, zrt__ids *out)
 {
     cached_word *cached = NULL;
     uint64_t hash = 0;
@@ -77,7 +77,8 @@ static bool is_crossed(const zrt__model *model, uint32_t left, uint32_t right)
 }
 
 /* Each part that no merge leaves is a word of its own. */
-static zrt_status apply_parts(const zrt__model *model, zrt__word_scratch *scratch, const char *text, size_t n, zrt__ids *out)
+static zrt_status apply_parts(const zrt__model *model, zrt__word_scratch *scratch, const char *text, size_t n,
+                              zrt__ids *out)
 {
     uint32_t previous = 0;
     size_t start = 0, bytes = 1;
@@ -95,7 +96,8 @@ static zrt_status apply_parts(const zrt__model *model, zrt__word_scratch *scratc
     return apply_part(model, scratch, text + start, n - start, start == 0, out);
 }
 
-zrt_status zrt__model_apply(const zrt__model *model, zrt__word_scratch *scratch, const char *text, size_t n, zrt__ids *out)
+zrt_status zrt__model_apply(const zrt__model *model, zrt__word_scratch *scratch, const char *text, size_t n,
+                            zrt__ids *out)
 {
     if (!model->falls_apart || (model->is_byte_level && n <= CACHED_BYTES))
         return apply_part(model, scratch, text, n, true, out);

@@ -60,10 +60,12 @@ zrt_status zrt__word_scratch_create(zrt__word_scratch *scratch);
 void zrt__word_scratch_release(zrt__word_scratch *scratch);
 
 /* Appends the tokens of text[0, n), n > 0. */
-zrt_status zrt__model_apply(const zrt__model *model, zrt__word_scratch *scratch, const char *text, size_t n, zrt__ids *out);
+zrt_status zrt__model_apply(const zrt__model *model, zrt__word_scratch *scratch, const char *text, size_t n,
+                            zrt__ids *out);
 
 /* Private to the model: tokens of a word that is not cached, to scratch->ids; merging of what is there. */
-zrt_status zrt__model_bpe(const zrt__model *model, zrt__word_scratch *scratch, const char *text, size_t n, bool is_whole);
+zrt_status zrt__model_bpe(const zrt__model *model, zrt__word_scratch *scratch, const char *text, size_t n,
+                          bool is_whole);
 zrt_status zrt__model_wordpiece(const zrt__model *model, zrt__word_scratch *scratch, const char *text, size_t n);
 zrt_status zrt__model_merge(const zrt__model *model, zrt__word_scratch *scratch);
 

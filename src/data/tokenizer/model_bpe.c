@@ -217,7 +217,8 @@ static zrt_status put_symbols(const zrt__model *model, zrt__ids *ids, const char
     return waits ? zrt__ids_append(ids, model->unknown) : ZRT_OK;
 }
 
-static zrt_status find_word(const zrt__model *model, zrt__word_scratch *scratch, const char *text, size_t n, int32_t *id_out)
+static zrt_status find_word(const zrt__model *model, zrt__word_scratch *scratch, const char *text, size_t n,
+                            int32_t *id_out)
 {
     if (!model->is_byte_level) {
         *id_out = zrt__vocabulary_find(&model->vocabulary, text, n);
@@ -230,7 +231,8 @@ static zrt_status find_word(const zrt__model *model, zrt__word_scratch *scratch,
     return ZRT_OK;
 }
 
-zrt_status zrt__model_bpe(const zrt__model *model, zrt__word_scratch *scratch, const char *text, size_t n, bool is_whole)
+zrt_status zrt__model_bpe(const zrt__model *model, zrt__word_scratch *scratch, const char *text, size_t n,
+                          bool is_whole)
 {
     if (model->ignores_merges && is_whole) {
         int32_t id;

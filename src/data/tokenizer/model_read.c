@@ -8,15 +8,15 @@
 #include "base/error.h"
 #include "data/tokenizer/model.h"
 
-static zrt_status read_vocabulary(const zrt__json_object *object, zrt__model *model)
+static zrt_status add_tokens(const zrt__json_object *object, zrt__bytes *scratch, zrt__model *model)
 {
     zrt__json_object vocabulary;
     const char *content;
     json_t *value;
 
     ZRT_TRY(zrt__json_child(object, zrt__json_get(object, "vocab"), "vocab", -1, &vocabulary));
-    json_object_foreach ((json_t *)(uintptr_t)vocabulary.json, content, value) {
-        size_t n = strlen(content);
+    json_object_foreach((json_t *)(uintptr_t)vocabulary.json, content, value)
+    {
         int32_t id;
         if (!json_is_integer(value) || json_integer_value(value) < 0 || json_integer_value(value) >= ZRT__MAX_TOKEN_ID)
             return zrt__json_fail(&vocabulary, "the id of '%.64s' must be an integer of 0 to %d", content,
@@ -24,13 +24,26 @@ static zrt_status read_vocabulary(const zrt__json_object *object, zrt__model *mo
         id = (int32_t)json_integer_value(value);
         if ((size_t)id < model->vocabulary.n_ids && model->vocabulary.tokens[id].exists)
             return zrt__json_fail(&vocabulary, "'%.64s' has the id %d of another token", content, id);
-        ZRT_TRY(zrt__vocabulary_add(&model->vocabulary, content, n, id));
-        if (n > model->longest_token)
-            model->longest_token = n;
+        scratch->n = 0;
+        ZRT_TRY(zrt__json_restore(content, strlen(content), scratch));
+        ZRT_TRY(zrt__vocabulary_add(&model->vocabulary, scratch->data, scratch->n, id));
+        if (scratch->n > model->longest_token)
+            model->longest_token = scratch->n;
     }
     if (model->vocabulary.n_contents == 0)
         return zrt__json_fail(&vocabulary, "has no token");
     return ZRT_OK;
+}
+
+static zrt_status read_vocabulary(const zrt__json_object *object, zrt__model *model)
+{
+    zrt__bytes scratch = {0};
+    zrt_status status = zrt__bytes_reserve(&scratch, 1);
+
+    if (status == ZRT_OK)
+        status = add_tokens(object, &scratch, model);
+    zrt__bytes_release(&scratch);
+    return status;
 }
 
 static zrt_status read_unknown(const zrt__json_object *object, zrt__model *model)
@@ -49,7 +62,8 @@ static zrt_status read_unknown(const zrt__json_object *object, zrt__model *model
 }
 
 /* The two sides of a merge: ["a", "b"], or "a b" in older files. */
-static zrt_status read_pair(const zrt__json_object *object, const json_t *merge, size_t i, const char *sides[2], size_t n[2])
+static zrt_status read_pair(const zrt__json_object *object, const json_t *merge, size_t i, const char *sides[2],
+                            size_t n[2])
 {
     if (json_is_string(merge)) {
         const char *text = json_string_value(merge), *space = memchr(text, ' ', json_string_length(merge));
@@ -131,15 +145,21 @@ static zrt_status read_merge(const zrt__json_object *object, const json_t *merge
     int32_t left, right, id;
 
     ZRT_TRY(read_pair(object, merge, i, sides, n));
+    joined->n = 0;
+    ZRT_TRY(zrt__bytes_reserve(joined, 1));
+    ZRT_TRY(zrt__json_restore(sides[0], n[0], joined));
+    n[0] = joined->n;
+    ZRT_TRY(zrt__json_restore(sides[1], n[1], joined));
+    n[1] = joined->n - n[0];
+    sides[0] = joined->data;
+    sides[1] = joined->data + n[0];
     left = zrt__vocabulary_find(&model->vocabulary, sides[0], n[0]);
     right = zrt__vocabulary_find(&model->vocabulary, sides[1], n[1]);
-    joined->n = 0;
-    ZRT_TRY(zrt__bytes_append(joined, sides[0], n[0]));
-    ZRT_TRY(zrt__bytes_append(joined, sides[1], n[1]));
     id = zrt__vocabulary_find(&model->vocabulary, joined->data, joined->n);
     if (left < 0 || right < 0 || id < 0)
-        return zrt__json_fail(object, "merges[%zu]: '%.48s' is not in the vocabulary", i,
-                              left < 0 ? sides[0] : (right < 0 ? sides[1] : "what the two make"));
+        return zrt__json_fail(object, "merges[%zu]: '%.*s' is not in the vocabulary", i,
+                              (int)(left < 0 ? n[0] : (right < 0 ? n[1] : joined->n)),
+                              left < 0 ? sides[0] : (right < 0 ? sides[1] : joined->data));
     note_crossing(model, sides, n);
     return add_merge(model, left, right, (int32_t)i, id);
 }
@@ -188,8 +208,9 @@ static zrt_status read_bpe(const zrt__json_object *object, zrt__model *model)
     static const char *const affixes[] = {"continuing_subword_prefix", "end_of_word_suffix"};
     const json_t *dropout = zrt__json_get(object, "dropout");
 
-    ZRT_TRY(zrt__json_check_keys(object, " type dropout unk_token continuing_subword_prefix end_of_word_suffix fuse_unk "
-                                         "byte_fallback ignore_merges vocab merges "));
+    ZRT_TRY(zrt__json_check_keys(object,
+                                 " type dropout unk_token continuing_subword_prefix end_of_word_suffix fuse_unk "
+                                 "byte_fallback ignore_merges vocab merges "));
     if (dropout != NULL && !(json_is_number(dropout) && json_number_value(dropout) == 0))
         return zrt__fail(ZRT_ERR_NOT_SUPPORTED, "%s: dropout is not supported; set it to null", object->where);
     for (size_t i = 0; i < 2; i++) {
@@ -215,7 +236,8 @@ static zrt_status read_wordpiece(const zrt__json_object *object, zrt__model *mod
 
     ZRT_TRY(zrt__json_check_keys(object, " type unk_token continuing_subword_prefix max_input_chars_per_word vocab "));
     if (model->is_byte_level)
-        return zrt__fail(ZRT_ERR_NOT_SUPPORTED, "%s: WordPiece with a byte-level pre-tokenizer is not supported", object->where);
+        return zrt__fail(ZRT_ERR_NOT_SUPPORTED, "%s: WordPiece with a byte-level pre-tokenizer is not supported",
+                         object->where);
     model->is_wordpiece = true;
     ZRT_TRY(zrt__json_string(object, "continuing_subword_prefix", NULL, &prefix, &model->n_prefix));
     model->prefix = zrt__strdup(prefix);

@@ -125,6 +125,7 @@ zrt_status zrt__normalizer_read(const zrt__json_object *object, zrt__normalizer 
         step->is_compatibility = i >= 2;
         return ZRT_OK;
     }
-    return zrt__json_refuse(object, "type", type,
-                            "Sequence, BertNormalizer, Prepend, Replace, Strip, Lowercase, StripAccents, NFD, NFC, NFKD, NFKC");
+    return zrt__json_refuse(
+        object, "type", type,
+        "Sequence, BertNormalizer, Prepend, Replace, Strip, Lowercase, StripAccents, NFD, NFC, NFKD, NFKC");
 }

@@ -91,8 +91,8 @@ static zrt_status cut_at_characters(cutter *c, const zrt__pre_tokenizer_step *st
     return done < end ? cut(c, done, end, false) : ZRT_OK;
 }
 
-static zrt_status cut_at_matches(cutter *c, const zrt__pre_tokenizer_step *step, zrt__matcher *matcher, const char *text,
-                                 size_t end)
+static zrt_status cut_at_matches(cutter *c, const zrt__pre_tokenizer_step *step, zrt__matcher *matcher,
+                                 const char *text, size_t end)
 {
     zrt__matches matches = zrt__matches_of(step->expression, matcher, text + c->start, end - c->start);
     size_t done = c->start;
@@ -116,7 +116,11 @@ static zrt_status cut_at_matches(cutter *c, const zrt__pre_tokenizer_step *step,
 static zrt_status cut_span(const zrt__pre_tokenizer_step *step, zrt__matcher *matcher, const char *text, zrt__span span,
                            zrt__pieces *out)
 {
-    cutter c = {.out = out, .first = out->n_spans, .start = span.start, .behavior = step->behavior, .inverted = step->inverted,
+    cutter c = {.out = out,
+                .first = out->n_spans,
+                .start = span.start,
+                .behavior = step->behavior,
+                .inverted = step->inverted,
                 .at_start = span.at_start};
 
     if (step->is_delimiter != NULL)
@@ -151,7 +155,8 @@ static zrt_status rewrite_span(const zrt__pre_tokenizer_step *step, const char *
     return ZRT_OK;
 }
 
-static zrt_status apply_step(const zrt__pre_tokenizer_step *step, zrt__matcher *matcher, zrt__pieces *in, zrt__pieces *out)
+static zrt_status apply_step(const zrt__pre_tokenizer_step *step, zrt__matcher *matcher, zrt__pieces *in,
+                             zrt__pieces *out)
 {
     out->n_spans = 0;
     if (step->replacement != NULL) {

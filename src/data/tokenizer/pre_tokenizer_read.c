@@ -11,9 +11,11 @@
 
 #define GPT2_EXPRESSION "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
 
-static zrt_status append(zrt__pre_tokenizer *pre_tokenizer, zrt__split_behavior behavior, zrt__pre_tokenizer_step **step_out)
+static zrt_status append(zrt__pre_tokenizer *pre_tokenizer, zrt__split_behavior behavior,
+                         zrt__pre_tokenizer_step **step_out)
 {
-    ZRT_TRY(zrt__grow(&pre_tokenizer->steps, &pre_tokenizer->capacity, pre_tokenizer->n_steps, sizeof *pre_tokenizer->steps));
+    ZRT_TRY(zrt__grow(&pre_tokenizer->steps, &pre_tokenizer->capacity, pre_tokenizer->n_steps,
+                      sizeof *pre_tokenizer->steps));
     *step_out = &pre_tokenizer->steps[pre_tokenizer->n_steps++];
     **step_out = (zrt__pre_tokenizer_step){.behavior = behavior};
     return ZRT_OK;
@@ -156,7 +158,8 @@ static zrt_status read_sequence(const zrt__json_object *object, zrt__pre_tokeniz
         zrt__json_object child;
         ZRT_TRY(zrt__json_child(object, json_array_get(array, i), "pretokenizers", (long)i, &child));
         if (pre_tokenizer->is_byte_level)
-            return zrt__fail(ZRT_ERR_NOT_SUPPORTED, "%s: a pre-tokenizer after ByteLevel is not supported", child.where);
+            return zrt__fail(ZRT_ERR_NOT_SUPPORTED, "%s: a pre-tokenizer after ByteLevel is not supported",
+                             child.where);
         ZRT_TRY(zrt__pre_tokenizer_read(&child, pre_tokenizer));
     }
     return ZRT_OK;
@@ -189,7 +192,8 @@ zrt_status zrt__pre_tokenizer_read(const zrt__json_object *object, zrt__pre_toke
         return append_delimiter(pre_tokenizer, zrt__is_space, ZRT__SPLIT_REMOVED);
     if (strcmp(type, "Whitespace") == 0)
         return append_expression(pre_tokenizer, object->where, "\\w+|[^\\w\\s]+", ZRT__SPLIT_REMOVED, true);
-    return zrt__json_refuse(object, "type", type,
-                            "Sequence, ByteLevel, Split, Metaspace, Punctuation, Digits, BertPreTokenizer, WhitespaceSplit, "
-                            "Whitespace");
+    return zrt__json_refuse(
+        object, "type", type,
+        "Sequence, ByteLevel, Split, Metaspace, Punctuation, Digits, BertPreTokenizer, WhitespaceSplit, "
+        "Whitespace");
 }
