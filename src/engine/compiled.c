@@ -25,7 +25,7 @@ static zrt_status plan_staging(zrt__compiled *compiled)
     s->loss = staging(memory, 2 * sizeof(double));
     s->state = staging(memory, sizeof(zrt__step_state));
     s->rates = staging(memory, (size_t)zero->options.rules->n_learning_rates * sizeof(double));
-    return s->rates.buffer < 0 ? ZRT_OK : ZRT_ERR_MEMORY;
+    return memory->persistent.failed ? ZRT_ERR_MEMORY : ZRT_OK;
 }
 
 static zrt_status compile_training(zrt__compiled *compiled, int64_t micro_steps)

@@ -24,8 +24,10 @@ const char *zrt__category_text(zrt__category category)
 
 int zrt__buffers_add(zrt__buffers *buffers, zrt__region region, zrt__category category, size_t bytes)
 {
-    if (zrt__grow(&buffers->items, &buffers->capacity, buffers->n, sizeof *buffers->items) != ZRT_OK)
+    if (zrt__grow(&buffers->items, &buffers->capacity, buffers->n, sizeof *buffers->items) != ZRT_OK) {
+        buffers->failed = true;
         return -1;
+    }
     buffers->items[buffers->n] = (zrt__buffer){region, category, align_up(bytes), 0, -1, 0};
     return (int)buffers->n++;
 }

@@ -53,6 +53,7 @@ typedef struct zrt__buffer {
 typedef struct zrt__buffers {
     zrt__buffer *items;
     size_t n, capacity;
+    bool failed; /* an add found no host memory: whoever made these must not use them */
 } zrt__buffers;
 
 /* Adds a buffer that is used nowhere so far; its number, -1 for want of memory. */

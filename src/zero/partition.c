@@ -91,10 +91,8 @@ static zrt_status allocate(zrt__zero *zero, zrt__flat *flat)
     size_t held = (size_t)(resident ? flat->n_elements : flat->shard_elements);
     size_t shard = (size_t)flat->shard_elements * sizeof(float);
     flat->parameter = zrt__memory_persistent(memory, ZRT__REGION_REGISTERED, ZRT__CATEGORY_PARAMETERS, held * element);
-    if (flat->parameter.buffer >= 0)
-        return ZRT_ERR_MEMORY;
     if (!flat->trainable)
-        return ZRT_OK;
+        return memory->persistent.failed ? ZRT_ERR_MEMORY : ZRT_OK;
     if (dtype == ZRT_FLOAT32)
         flat->master = zrt__ref_at(flat->parameter, resident ? (size_t)flat->shard_first * sizeof(float) : 0);
     else
@@ -103,9 +101,7 @@ static zrt_status allocate(zrt__zero *zero, zrt__flat *flat)
         flat->states[i] = zrt__memory_persistent(memory, ZRT__REGION_DEVICE, ZRT__CATEGORY_OPTIMIZER, shard);
     size_t gradient = flat->local_gradient ? (size_t)flat->n_elements * sizeof(float) : shard;
     flat->gradient = zrt__memory_persistent(memory, ZRT__REGION_REGISTERED, ZRT__CATEGORY_GRADIENT_SHARD, gradient);
-    if (flat->master.buffer >= 0 || flat->gradient.buffer >= 0)
-        return ZRT_ERR_MEMORY;
-    return ZRT_OK;
+    return memory->persistent.failed ? ZRT_ERR_MEMORY : ZRT_OK;
 }
 
 static zrt_status partition(zrt__zero *zero)
@@ -171,7 +167,6 @@ static zrt_status allocate_batch(zrt__zero *zero)
     int64_t rows = options->rows > options->evaluation_rows ? options->rows : options->evaluation_rows;
     zero->fields_rows = rows;
     zero->fields_length = options->length;
-    zrt__ref worst = {-1, 0};
     for (size_t i = 0; i < zero->model->n_fields; i++) {
         const zrt__field *field = &zero->model->fields[i];
         int64_t n = rows;
@@ -179,8 +174,6 @@ static zrt_status allocate_batch(zrt__zero *zero)
             n *= field->dims[d] < 0 ? options->length : field->dims[d];
         zero->fields[i] = zrt__memory_persistent(memory, ZRT__REGION_DEVICE, ZRT__CATEGORY_BATCH,
                                                  (size_t)n * zrt_dtype_bytes(field->dtype));
-        if (zero->fields[i].buffer >= 0)
-            worst = zero->fields[i];
     }
     zero->sample_ids =
         zrt__memory_persistent(memory, ZRT__REGION_DEVICE, ZRT__CATEGORY_BATCH, (size_t)rows * sizeof(int64_t));
@@ -189,11 +182,7 @@ static zrt_status allocate_batch(zrt__zero *zero)
     zero->dummy_sums = zrt__memory_persistent(memory, ZRT__REGION_DEVICE, ZRT__CATEGORY_BATCH, 2 * sizeof(double));
     zero->rates = zrt__memory_persistent(memory, ZRT__REGION_DEVICE, ZRT__CATEGORY_BATCH,
                                          (size_t)options->rules->n_learning_rates * sizeof(double));
-    const zrt__ref all[] = {worst, zero->sample_ids, zero->state, zero->capacity, zero->dummy_sums, zero->rates};
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
-        if (all[i].buffer >= 0)
-            return ZRT_ERR_MEMORY;
-    return ZRT_OK;
+    return memory->persistent.failed ? ZRT_ERR_MEMORY : ZRT_OK;
 }
 
 zrt_status zrt__zero_create(const zrt__zero_options *options, zrt_model *model, zrt__memory *memory,
