@@ -8,6 +8,9 @@ done
 AC_ARG_ENABLE([werror], [AS_HELP_STRING([--enable-werror], [make warnings errors])], [], [enable_werror=no])
 AS_IF([test "x$enable_werror" != xno], [ZRT_WARNING_CFLAGS="$ZRT_WARNING_CFLAGS -Werror"])
 AC_SUBST([ZRT_WARNING_CFLAGS])
+ZRT_NVCC_WARNINGS="-Wall -Wextra"
+AS_IF([test "x$enable_werror" != xno], [ZRT_NVCC_WARNINGS="$ZRT_NVCC_WARNINGS --Werror=all-warnings"])
+AC_SUBST([ZRT_NVCC_WARNINGS])
 ])
 
 # _ZRT_TRY_CFLAG(FLAG, IF KNOWN); -Werror beside it, because clang only warns of flags that it does not know.

@@ -34,9 +34,18 @@ typedef struct zrt__device_options {
     int n_threads;    /* CPU: threads that compute, >= 1 (the stream's own included) */
     const int *cores; /* CPU: n_cores logical processors this rank may use, NULL: leave affinity alone */
     int n_cores;
-    int local_index; /* CUDA: which device */
+    int local_index;  /* CUDA: which device, where this rank sees several */
+    int local_size;   /* ranks of this host; 0: 1 */
+    const char *host; /* for messages; NULL: "this host" */
     bool deterministic;
 } zrt__device_options;
+
+typedef struct zrt__device_description {
+    char name[64];                            /* "NVIDIA H200", "cpu" */
+    char id[48];                              /* its UUID; "" on the CPU */
+    bool is_exclusive;                        /* two ranks must not have the same id */
+    double peak_flops_fp32, peak_flops_16bit; /* of matrix products, fp32 sums; 0: unknown */
+} zrt__device_description;
 
 /* Work in stream order: on the CPU it runs on the stream's thread; on CUDA it is called at once and enqueues. `arg` must stay valid until it ran. */
 typedef zrt_status zrt__launch_fn(zrt__stream *stream, const void *arg);
@@ -46,6 +55,7 @@ struct zrt__device_ops {
 
     zrt_status (*open)(const zrt__device_options *options, zrt__device **device_out);
     void (*close)(zrt__device **device);
+    void (*describe)(const zrt__device *device, zrt__device_description *description_out);
 
     /* Bytes the device could give now, and has. On the CPU: of the node or its cgroup. */
     zrt_status (*memory_info)(zrt__device *device, size_t *free_out, size_t *total_out);
@@ -75,5 +85,6 @@ struct zrt__device_ops {
 };
 
 extern const zrt__device_ops zrt__device_cpu_ops;
+extern const zrt__device_ops zrt__device_cuda_ops; /* where CUDA was found: ZRT_HAVE_CUDA */
 
 #endif

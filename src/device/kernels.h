@@ -200,5 +200,6 @@ zrt__launch_fn *zrt__kernel_get(const zrt__kernel_ops *ops, zrt__kernel kernel);
 const char *zrt__kernel_name(zrt__kernel kernel);
 
 extern const zrt__kernel_ops zrt__kernel_cpu_ops;
+extern const zrt__kernel_ops zrt__kernel_cuda_ops; /* where CUDA was found: ZRT_HAVE_CUDA */
 
 #endif

@@ -72,6 +72,12 @@ static zrt_status cpu_open(const zrt__device_options *options, zrt__device **dev
     return ZRT_OK;
 }
 
+static void cpu_describe(const zrt__device *device, zrt__device_description *out)
+{
+    (void)device;
+    *out = (zrt__device_description){.name = "cpu"};
+}
+
 /* ---- memory ---- */
 
 /* The number in a file of one number; SIZE_MAX where there is none ("max"). */
@@ -187,6 +193,7 @@ const zrt__device_ops zrt__device_cpu_ops = {
     .name = "cpu",
     .open = cpu_open,
     .close = cpu_close,
+    .describe = cpu_describe,
     .memory_info = cpu_memory_info,
     .allocate = cpu_allocate,
     .release = cpu_release,
