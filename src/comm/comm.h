@@ -21,8 +21,10 @@ typedef enum zrt__reduce_op { ZRT__REDUCE_SUM, ZRT__REDUCE_AVERAGE, ZRT__REDUCE_
 
 /* Arguments of a collective; a launch argument, valid until it ran. count: elements each rank contributes to an
  * all-gather, gets from a reduce-scatter, or holds in an all-reduce or broadcast. send may be the rank's own part of recv (all-gather),
- * recv the rank's own part of send (reduce-scatter), or send == recv (all-reduce, broadcast).
- * Sums run in rank order in fp32 (fp64 for fp64), so results are the same on every run and rank. */
+ * recv the rank's own part of send (reduce-scatter), or send == recv (all-reduce, broadcast). Of registered memory all ranks
+ * give the same places.
+ * Results are the same on every run, and those of an all-reduce on every rank. comm/mpi sums in rank order in fp32 (fp64 for
+ * fp64) and rounds once; comm/nccl in the order of NCCL's rings, rounding 16-bit types at every rank. */
 typedef struct zrt__collective {
     zrt__comm *comm;
     const void *send;
@@ -55,5 +57,6 @@ struct zrt__comm_ops {
 };
 
 extern const zrt__comm_ops zrt__comm_mpi_ops;
+extern const zrt__comm_ops zrt__comm_nccl_ops; /* of GPUs, where NCCL was found: ZRT_HAVE_NCCL */
 
 #endif

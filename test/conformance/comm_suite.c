@@ -5,10 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/half.h"
+#include "conformance/comm_values.h"
 #include "tap_mpi.h"
-
-typedef enum kind { ALL_GATHER, REDUCE_SCATTER, ALL_REDUCE, BROADCAST, N_KINDS } kind;
 
 static const char *const kind_names[N_KINDS] = {"all_gather", "reduce_scatter", "all_reduce", "broadcast"};
 static const zrt_dtype dtypes[] = {ZRT_FLOAT32, ZRT_FLOAT16, ZRT_BFLOAT16, ZRT_FLOAT64,
@@ -16,112 +14,11 @@ static const zrt_dtype dtypes[] = {ZRT_FLOAT32, ZRT_FLOAT16, ZRT_BFLOAT16, ZRT_F
 
 enum { N_DTYPES = sizeof dtypes / sizeof *dtypes, GUARD_BYTES = 64, N_COMMS = 3, N_ROUNDS = 24 };
 
-typedef struct test_case {
-    kind kind;
-    zrt_dtype dtype;
-    zrt__reduce_op op;
-    size_t count;
-    int root;
-    bool in_place, send_registered, recv_registered;
-    uint64_t seed;
-} test_case;
-
 /* Where the buffers of a case are taken from. */
 typedef struct arena {
     char *data;
     size_t bytes, used;
 } arena;
-
-/* ---- values and reference ---- */
-
-static double draw(uint64_t seed, int rank, size_t i)
-{
-    uint64_t bits = (seed * 1000003u + (uint64_t)rank * 7919u + i + 1) * 0x9E3779B97F4A7C15u;
-    bits = (bits ^ (bits >> 29)) * 0xBF58476D1CE4E5B9u;
-    return (double)(int64_t)(bits >> 11) * 0x1p-52 - 1.0;
-}
-
-static void store(void *data, size_t i, zrt_dtype dtype, double x)
-{
-    switch (dtype) {
-    case ZRT_FLOAT32:
-        ((float *)data)[i] = (float)x;
-        break;
-    case ZRT_FLOAT16:
-        ((uint16_t *)data)[i] = zrt__float_to_fp16((float)x);
-        break;
-    case ZRT_BFLOAT16:
-        ((uint16_t *)data)[i] = zrt__float_to_bf16((float)x);
-        break;
-    case ZRT_FLOAT64:
-        ((double *)data)[i] = x;
-        break;
-    case ZRT_INT32:
-        ((int32_t *)data)[i] = (int32_t)(x * 1e6);
-        break;
-    case ZRT_INT64:
-        ((int64_t *)data)[i] = (int64_t)(x * 1e15);
-        break;
-    case ZRT_UINT8:
-        ((uint8_t *)data)[i] = (uint8_t)((x + 1.0) * 16.0);
-        break;
-    }
-}
-
-/* Element i of what `rank` gives, as an element of the type. */
-static void value(void *out, uint64_t seed, int rank, size_t i, zrt_dtype dtype)
-{
-    store(out, 0, dtype, draw(seed, rank, i));
-}
-
-typedef union number {
-    float f;
-    double d;
-    int32_t i32;
-    int64_t i64;
-    uint8_t u8;
-    uint16_t u16;
-} number;
-
-static float widen(number x, zrt_dtype dtype)
-{
-    return dtype == ZRT_FLOAT16 ? zrt__fp16_to_float(x.u16) : dtype == ZRT_BFLOAT16 ? zrt__bf16_to_float(x.u16) : x.f;
-}
-
-/* Element i reduced over the ranks in their order. */
-static void reduced(void *out, uint64_t seed, int size, size_t i, zrt_dtype dtype, zrt__reduce_op op)
-{
-    bool half = dtype == ZRT_FLOAT16 || dtype == ZRT_BFLOAT16, average = op == ZRT__REDUCE_AVERAGE;
-    number sum = {0}, x = {0};
-    float wide = 0;
-    for (int r = 0; r < size; r++) {
-        value(&x, seed, r, i, dtype);
-        float w = half ? widen(x, dtype) : 0;
-        if (r == 0) {
-            sum = x;
-            wide = w;
-        } else if (half) {
-            wide = op == ZRT__REDUCE_MAX ? (w > wide ? w : wide) : wide + w;
-        } else if (dtype == ZRT_FLOAT32) {
-            sum.f = op == ZRT__REDUCE_MAX ? (x.f > sum.f ? x.f : sum.f) : sum.f + x.f;
-        } else if (dtype == ZRT_FLOAT64) {
-            sum.d = op == ZRT__REDUCE_MAX ? (x.d > sum.d ? x.d : sum.d) : sum.d + x.d;
-        } else if (dtype == ZRT_INT32) {
-            sum.i32 = op == ZRT__REDUCE_MAX ? (x.i32 > sum.i32 ? x.i32 : sum.i32) : sum.i32 + x.i32;
-        } else if (dtype == ZRT_INT64) {
-            sum.i64 = op == ZRT__REDUCE_MAX ? (x.i64 > sum.i64 ? x.i64 : sum.i64) : sum.i64 + x.i64;
-        } else {
-            sum.u8 = op == ZRT__REDUCE_MAX ? (x.u8 > sum.u8 ? x.u8 : sum.u8) : (uint8_t)(sum.u8 + x.u8);
-        }
-    }
-    if (half)
-        store(&sum, 0, dtype, average ? wide / (float)size : wide);
-    else if (average && dtype == ZRT_FLOAT32)
-        sum.f /= (float)size;
-    else if (average)
-        sum.d /= (double)size;
-    memcpy(out, &sum, zrt_dtype_bytes(dtype));
-}
 
 /* ---- one case ---- */
 
@@ -140,7 +37,7 @@ static void *take(arena *from, size_t bytes)
 }
 
 /* Lays the buffers out and writes what this rank gives and guards. Offsets differ between ranks. */
-static bool prepare(const comm_suite *s, zrt__comm *comm, zrt__stream *stream, const test_case *t, arena *registered,
+static bool prepare(const comm_suite *s, zrt__comm *comm, zrt__stream *stream, const comm_case *t, arena *registered,
                     arena *other, buffers *b)
 {
     const zrt__device_ops *device = s->device->ops;
@@ -148,7 +45,7 @@ static bool prepare(const comm_suite *s, zrt__comm *comm, zrt__stream *stream, c
     b->send_elements = t->kind == REDUCE_SCATTER ? t->count * size : t->count;
     b->recv_elements = t->kind == ALL_GATHER ? t->count * size : t->count;
     size_t own = t->kind == ALL_GATHER || t->kind == REDUCE_SCATTER ? rank * t->count * element : 0;
-    take(t->send_registered ? registered : other, 64 * rank);
+    take(t->send_registered ? registered : other, s->rings && t->send_registered ? 0 : 64 * rank);
     if (t->in_place && t->kind == ALL_GATHER) {
         b->recv = take(t->send_registered ? registered : other, b->recv_elements * element);
         b->send = (char *)b->recv + own;
@@ -168,7 +65,7 @@ static bool prepare(const comm_suite *s, zrt__comm *comm, zrt__stream *stream, c
     ok = device->copy(stream, b->recv, b->host, b->recv_elements * element + (guarded ? GUARD_BYTES : 0)) == ZRT_OK &&
          device->stream_synchronize(stream) == ZRT_OK;
     for (size_t i = 0; i < b->send_elements; i++)
-        value(b->host + i * element, t->seed, comm->rank, i, t->dtype);
+        comm_value(b->host + i * element, t->seed, comm->rank, i, t->dtype);
     ok = ok && device->copy(stream, b->send, b->host, b->send_elements * element) == ZRT_OK &&
          device->stream_synchronize(stream) == ZRT_OK;
     b->collective = (zrt__collective){.comm = comm,
@@ -182,7 +79,7 @@ static bool prepare(const comm_suite *s, zrt__comm *comm, zrt__stream *stream, c
     return ok;
 }
 
-static zrt__launch_fn *function(const comm_suite *s, kind k)
+static zrt__launch_fn *function(const comm_suite *s, comm_kind k)
 {
     return k == ALL_GATHER       ? s->ops->all_gather
            : k == REDUCE_SCATTER ? s->ops->reduce_scatter
@@ -190,8 +87,8 @@ static zrt__launch_fn *function(const comm_suite *s, kind k)
                                  : s->ops->broadcast;
 }
 
-/* True when what was received is right to the bit, the guard is whole and what was sent is unchanged. */
-static bool check(const comm_suite *s, zrt__comm *comm, zrt__stream *stream, const test_case *t, const buffers *b)
+/* True when what was received is right, the guard is whole and what was sent is unchanged. */
+static bool check(const comm_suite *s, zrt__comm *comm, zrt__stream *stream, const comm_case *t, const buffers *b)
 {
     const zrt__device_ops *device = s->device->ops;
     size_t element = zrt_dtype_bytes(t->dtype), wrong = SIZE_MAX;
@@ -201,14 +98,14 @@ static bool check(const comm_suite *s, zrt__comm *comm, zrt__stream *stream, con
         device->stream_synchronize(stream) != ZRT_OK)
         return false;
     for (size_t i = 0; i < b->recv_elements && wrong == SIZE_MAX; i++) {
-        number want = {0};
+        comm_number want = {0};
         if (t->kind == ALL_GATHER)
-            value(&want, t->seed, (int)(i / t->count), i % t->count, t->dtype);
+            comm_value(&want, t->seed, (int)(i / t->count), i % t->count, t->dtype);
         else if (t->kind == BROADCAST)
-            value(&want, t->seed, t->root, i, t->dtype);
+            comm_value(&want, t->seed, t->root, i, t->dtype);
         else
-            reduced(&want, t->seed, comm->size, t->kind == REDUCE_SCATTER ? own + i : i, t->dtype, t->op);
-        if (memcmp(&want, b->host + i * element, element) != 0)
+            comm_reduced(&want, t->seed, comm->size, t->kind == REDUCE_SCATTER ? own + i : i, t->dtype, t->op);
+        if (!comm_equal(t, comm->size, s->rings, want, b->host + i * element))
             wrong = i;
     }
     for (size_t i = 0; guarded && i < GUARD_BYTES && wrong == SIZE_MAX; i++)
@@ -218,8 +115,8 @@ static bool check(const comm_suite *s, zrt__comm *comm, zrt__stream *stream, con
         device->copy(stream, b->host, b->send, b->send_elements * element);
         device->stream_synchronize(stream);
         for (size_t i = 0; i < b->send_elements && wrong == SIZE_MAX; i++) {
-            number want = {0};
-            value(&want, t->seed, comm->rank, i, t->dtype);
+            comm_number want = {0};
+            comm_value(&want, t->seed, comm->rank, i, t->dtype);
             if (memcmp(&want, b->host + i * element, element) != 0)
                 wrong = i;
         }
@@ -231,7 +128,7 @@ static bool check(const comm_suite *s, zrt__comm *comm, zrt__stream *stream, con
     return wrong == SIZE_MAX;
 }
 
-static bool run_case(const comm_suite *s, zrt__comm *comm, zrt__stream *stream, const test_case *t, arena registered,
+static bool run_case(const comm_suite *s, zrt__comm *comm, zrt__stream *stream, const comm_case *t, arena registered,
                      arena other)
 {
     buffers b = {0};
@@ -250,7 +147,7 @@ static bool run_case(const comm_suite *s, zrt__comm *comm, zrt__stream *stream, 
 /* ---- points ---- */
 
 /* Every count, place and operation of one collective and type. */
-static bool run_cases(const comm_suite *s, zrt__comm *comm, zrt__stream *stream, kind k, zrt_dtype dtype,
+static bool run_cases(const comm_suite *s, zrt__comm *comm, zrt__stream *stream, comm_kind k, zrt_dtype dtype,
                       arena registered, arena other)
 {
     const size_t counts[] = {0, 1, 7, 63, 1025, 4099, 70001, s->largest};
@@ -259,7 +156,7 @@ static bool run_cases(const comm_suite *s, zrt__comm *comm, zrt__stream *stream,
     for (size_t c = 0; c < sizeof counts / sizeof *counts; c++)
         for (int op = 0; op < (reduces ? 3 : 1); op++)
             for (int place = 0; place < 8; place++) {
-                test_case t = {.kind = k,
+                comm_case t = {.kind = k,
                                .dtype = dtype,
                                .op = (zrt__reduce_op)op,
                                .count = counts[c],
@@ -287,7 +184,7 @@ static bool run_mixed(const comm_suite *s, zrt__comm *comm, zrt__stream *stream,
     for (int k = 0; k < N_KINDS; k++)
         for (int in_place = 0; in_place < 2; in_place++) {
             bool odd = comm->rank % 2 != 0;
-            test_case t = {.kind = (kind)k,
+            comm_case t = {.kind = (comm_kind)k,
                            .dtype = ZRT_FLOAT32,
                            .count = s->largest / 2 + 3,
                            .in_place = in_place != 0,
@@ -303,7 +200,7 @@ static bool run_mixed(const comm_suite *s, zrt__comm *comm, zrt__stream *stream,
 typedef struct lane {
     zrt__comm *comm;
     zrt__stream *stream;
-    test_case cases[N_ROUNDS];
+    comm_case cases[N_ROUNDS];
     buffers buffers[N_ROUNDS];
 } lane;
 
@@ -314,8 +211,8 @@ static bool run_concurrently(const comm_suite *s, lane *lanes, arena registered,
     bool ok = true;
     for (int l = 0; l < N_COMMS; l++)
         for (int i = 0; i < N_ROUNDS; i++) {
-            test_case *t = &lanes[l].cases[i];
-            *t = (test_case){.kind = (kind)((l + i) % N_KINDS),
+            comm_case *t = &lanes[l].cases[i];
+            *t = (comm_case){.kind = (comm_kind)((l + i) % N_KINDS),
                              .dtype = dtypes[(l * 5 + i) % 4],
                              .count = 1 + (size_t)(i * 397 + l * 31) * (i % 3 == 0 ? 7 : 1) % (s->largest / 4),
                              .op = i % 2 != 0 ? ZRT__REDUCE_AVERAGE : ZRT__REDUCE_SUM,
@@ -416,12 +313,13 @@ void comm_suite_run(const comm_suite *s)
     }
     for (int k = 0; k < N_KINDS; k++)
         for (int d = 0; d < N_DTYPES; d++)
-            tap_ok_all(
-                s->mpi,
-                run_cases(s, lanes[d % N_COMMS].comm, lanes[d % N_COMMS].stream, (kind)k, dtypes[d], registered, other),
-                "%s: %s of %s", s->name, kind_names[k], zrt_dtype_name(dtypes[d]));
-    tap_ok_all(s->mpi, run_mixed(s, lanes[1].comm, lanes[1].stream, registered, other),
-               "%s: registered memory on some ranks only", s->name);
+            tap_ok_all(s->mpi,
+                       run_cases(s, lanes[d % N_COMMS].comm, lanes[d % N_COMMS].stream, (comm_kind)k, dtypes[d],
+                                 registered, other),
+                       "%s: %s of %s", s->name, kind_names[k], zrt_dtype_name(dtypes[d]));
+    if (!s->rings)
+        tap_ok_all(s->mpi, run_mixed(s, lanes[1].comm, lanes[1].stream, registered, other),
+                   "%s: registered memory on some ranks only", s->name);
     tap_ok_all(s->mpi, run_barriers(s, lanes[0].comm, lanes[0].stream), "%s: barriers", s->name);
     for (int i = 0; i < 3; i++)
         tap_ok_all(s->mpi, run_concurrently(s, lanes, registered, other), "%s: %d communicators at once, round %d",

@@ -13,6 +13,7 @@ typedef struct comm_suite {
     MPI_Comm mpi;     /* of the same ranks, for the test points */
     const char *name; /* stands in every test point */
     size_t largest;   /* elements of the largest case */
+    bool rings;       /* NCCL: sums in an order of its own, and registered memory at the same places on all ranks */
 } comm_suite;
 
 /* Collective over the group. */

@@ -313,6 +313,24 @@ zrt_status zrt__cuda_fault_status(const zrt__cuda_device *device)
     }
 }
 
+/* ---- failures that other threads find ---- */
+
+void zrt__cuda_device_fail(zrt__device *device, zrt_status status, const char *message)
+{
+    zrt__cuda_device *cuda = (zrt__cuda_device *)device;
+    if (atomic_exchange(&cuda->failure_claimed, true))
+        return;
+    snprintf(cuda->failure, sizeof cuda->failure, "%s", message);
+    atomic_store(&cuda->failure_status, (int)status);
+}
+
+zrt_status zrt__cuda_device_failure(const zrt__device *device)
+{
+    zrt__cuda_device *cuda = (zrt__cuda_device *)(uintptr_t)device;
+    zrt_status status = (zrt_status)atomic_load(&cuda->failure_status);
+    return status != ZRT_OK ? zrt__fail_with(status, cuda->failure) : ZRT_OK;
+}
+
 const zrt__device_ops zrt__device_cuda_ops = {
     .name = "cuda",
     .open = cuda_open,

@@ -35,6 +35,10 @@ typedef struct zrt__cuda_device {
     _Atomic size_t allocated;
     zrt__cuda_fault *fault; /* pinned */
     zrt__cuda_blas *blas;
+    struct zrt__cudnn_attention *attention; /* cuDNN's; NULL where there is none */
+    _Atomic bool failure_claimed;
+    _Atomic int failure_status; /* of what another thread found: after failure is written */
+    char failure[1024];
     int64_t clock_offset; /* CLOCK_MONOTONIC less the GPU's nanoseconds */
 } zrt__cuda_device;
 
@@ -68,6 +72,10 @@ static inline zrt__cuda_device *zrt__cuda_device_of(const zrt__stream *stream)
 
 /* ZRT_OK, or the one message of an error of CUDA: what was tried, host, GPU, cause, advice. */
 zrt_status zrt__cuda_check(const zrt__device *device, cudaError_t error, const char *what);
+/* All that is enqueued or waited for after it gives this failure, the first one. Any thread: for what no call of CUDA tells, such
+ * as a rank that is gone. */
+void zrt__cuda_device_fail(zrt__device *device, zrt_status status, const char *message);
+zrt_status zrt__cuda_device_failure(const zrt__device *device);
 /* The stream's scratch memory; ZRT_ERR_NOT_SUPPORTED naming `what` where it is not as large. */
 zrt_status zrt__cuda_scratch(zrt__stream *stream, size_t bytes, const char *what, void **data_out);
 /* What a kernel reported, as a status; ZRT_OK when nothing. */

@@ -97,7 +97,9 @@ zrt_status zrt__cuda_launch(zrt__stream *stream, zrt__launch_fn *fn, const void 
     zrt__cuda_stream_state *s = (zrt__cuda_stream_state *)stream;
     if (s->status != ZRT_OK)
         return zrt__fail_with(s->status, s->message);
-    zrt_status status = fn(stream, arg);
+    zrt_status status = zrt__cuda_device_failure(stream->device);
+    if (status == ZRT_OK)
+        status = fn(stream, arg);
     if (status != ZRT_OK)
         return fail(s, status);
     return check(stream, cudaPeekAtLastError(), "launching a kernel");
@@ -121,6 +123,7 @@ zrt_status zrt__cuda_stream_synchronize(zrt__stream *stream)
     if (s->status != ZRT_OK)
         return zrt__fail_with(s->status, s->message);
     ZRT_TRY(check(stream, error, "a kernel or copy"));
+    ZRT_TRY(fail(s, zrt__cuda_device_failure(stream->device)));
     return fail(s, zrt__cuda_fault_status((zrt__cuda_device *)stream->device));
 }
 
@@ -163,6 +166,7 @@ zrt_status zrt__cuda_event_wait(zrt__event *event, zrt__stream *stream)
 zrt_status zrt__cuda_event_synchronize(zrt__event *event)
 {
     ZRT_TRY(zrt__cuda_check(event->device, cudaEventSynchronize(((cuda_event *)event)->handle), "a kernel or copy"));
+    ZRT_TRY(zrt__cuda_device_failure(event->device));
     return zrt__cuda_fault_status((zrt__cuda_device *)event->device);
 }
 
