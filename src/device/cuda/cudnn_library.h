@@ -6,12 +6,13 @@
 
 #include <zerort/status.h>
 
-#define ZRT__CUDNN_TABLE(X)                                                                                     \
-    X(cudnnGetVersion)                                                                                          \
-    X(cudnnGetErrorString)                                                                                      \
-    X(cudnnGetLastErrorString) X(cudnnCreate) X(cudnnDestroy) X(cudnnSetStream) X(cudnnBackendCreateDescriptor) \
-        X(cudnnBackendDestroyDescriptor) X(cudnnBackendFinalize) X(cudnnBackendSetAttribute)                    \
-            X(cudnnBackendGetAttribute) X(cudnnBackendExecute)
+/* clang-format off */
+#define ZRT__CUDNN_TABLE(X)                                                                    \
+    X(cudnnGetVersion) X(cudnnGetErrorString) X(cudnnGetLastErrorString) X(cudnnCreate)        \
+    X(cudnnDestroy) X(cudnnSetStream) X(cudnnBackendCreateDescriptor)                          \
+    X(cudnnBackendDestroyDescriptor) X(cudnnBackendFinalize) X(cudnnBackendSetAttribute)       \
+    X(cudnnBackendGetAttribute) X(cudnnBackendExecute)
+/* clang-format on */
 
 /* The functions by cuDNN's names, as cudnn.h declares them. */
 typedef struct zrt__cudnn_library {
