@@ -109,7 +109,7 @@ AS_IF([test "x$with_$1" != xno], [
 ])],
     [zrt_$1=yes
      zrt_version_$1=`AS_ECHO(["#include <$2>
-ZRT_VERSION $3_MAJOR $3_MINOR"]) | $CPP $CPPFLAGS - 2>/dev/null | $SED -n 's/^ZRT_VERSION \(@<:@0-9@:>@*\) \(@<:@0-9@:>@*\).*/\1.\2/p'`
+ZRT_VERSION $3_MAJOR $3_MINOR"]) | $CC -E -P $CPPFLAGS - 2>/dev/null | $SED -n 's/^ZRT_VERSION \(@<:@0-9@:>@*\) \(@<:@0-9@:>@*\).*/\1.\2/p'`
      ZRT_CUDA_CFLAGS="$zrt_flags $ZRT_CUDA_CFLAGS"
      AC_MSG_RESULT([$zrt_version_$1])
      AC_DEFINE([ZRT_HAVE_]m4_toupper([$1]), [1], [Whether $4 is used])],

@@ -1,4 +1,4 @@
-/* How .cu files launch kernels. A test build gives another header of the same macros that runs blocks on the host. */
+/* How .cu files launch kernels. */
 #ifndef ZRT_DEVICE_CUDA_CUDA_LAUNCH_H
 #define ZRT_DEVICE_CUDA_CUDA_LAUNCH_H
 
@@ -35,7 +35,7 @@ static __device__ inline unsigned long long zrt_cuda_nanoseconds()
 }
 
 #else
-#include "cuda_emulation.h"
+#error ".cu files are for nvcc"
 #endif
 
 #endif
