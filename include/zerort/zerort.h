@@ -12,6 +12,7 @@
 #include <zerort/ops.h>
 #include <zerort/status.h>
 #include <zerort/tensor.h>
+#include <zerort/text_data.h>
 #include <zerort/tokenizer.h>
 #include <zerort/version.h>
 

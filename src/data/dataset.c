@@ -242,6 +242,9 @@ void zrt_dataset_destroy(zrt_dataset **dataset)
     zrt__descriptors_destroy(&(*dataset)->descriptors);
     for (size_t i = 0; i < (*dataset)->n_files; i++)
         zrt__token_file_close(&(*dataset)->files[i]);
+    if ((*dataset)->samples != NULL)
+        zrt__samples_release((*dataset)->samples);
+    free((*dataset)->samples);
     free((*dataset)->files);
     free((*dataset)->extents);
     free(*dataset);

@@ -4,6 +4,7 @@
 
 #include <zerort/data.h>
 
+#include "data/samples.h"
 #include "data/token_file.h"
 
 /* A part of a file: tokens of a stream, or rows of a file of two dimensions. */
@@ -20,6 +21,7 @@ struct zrt_dataset {
     char *names[ZRT_BATCH_MAX_FIELDS];
     zrt_view fields[ZRT_BATCH_MAX_FIELDS]; /* of one row: dims without the rows; `data` is of the arrays in memory */
     size_t row_bytes[ZRT_BATCH_MAX_FIELDS];
+    struct zrt__samples *samples; /* only of JSONL */
     /* Only of files: */
     bool is_files, is_text;
     bool in_rows; /* files of two dimensions; otherwise all extents are one stream end to end */

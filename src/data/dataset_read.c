@@ -103,6 +103,10 @@ zrt_status zrt__dataset_read_row(const zrt_dataset *dataset, int64_t row, void *
     int32_t *input = destinations[0], *labels = destinations[1];
     int64_t length = dataset->length, n = length + 1;
 
+    if (dataset->samples != NULL) {
+        zrt__samples_read_row(dataset->samples, row, length, destinations);
+        return ZRT_OK;
+    }
     if (!dataset->is_files) {
         for (int i = 0; i < dataset->n_fields; i++)
             memcpy(destinations[i], (const char *)dataset->fields[i].data + (size_t)row * dataset->row_bytes[i],

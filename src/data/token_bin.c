@@ -7,35 +7,33 @@
 #include "base/error.h"
 #include "data/token_format.h"
 
-/* llm.c, dev/data/data_common.py: GPT-2's tokens as uint16, Llama 3's as uint32. */
-enum { HEADER_INTS = 256, MAGIC_GPT2 = 20240520, VERSION_GPT2 = 1, MAGIC_LLAMA3 = 20240801, VERSION_LLAMA3 = 7 };
-
 zrt_status zrt__token_format_bin(int fd, zrt__token_file *file)
 {
-    int32_t header[HEADER_INTS];
+    int32_t header[ZRT__BIN_HEADER_INTS];
     int64_t count, expected;
     bool io_error;
 
     memset(header, 0, sizeof header);
     if (!zrt__read_exactly(fd, header, sizeof header, 0, &io_error) && io_error)
         return zrt__fail(ZRT_ERR_IO, "%s: cannot be read: %s", file->path, strerror(errno));
-    if (header[0] == MAGIC_GPT2 && header[1] == VERSION_GPT2)
+    if (header[0] == ZRT__BIN_MAGIC_GPT2 && header[1] == ZRT__BIN_VERSION_GPT2)
         file->element_bytes = 2;
-    else if (header[0] == MAGIC_LLAMA3 && header[1] == VERSION_LLAMA3)
+    else if (header[0] == ZRT__BIN_MAGIC_LLAMA3 && header[1] == ZRT__BIN_VERSION_LLAMA3)
         file->element_bytes = 4;
-    else if (header[0] == MAGIC_GPT2 || header[0] == MAGIC_LLAMA3)
+    else if (header[0] == ZRT__BIN_MAGIC_GPT2 || header[0] == ZRT__BIN_MAGIC_LLAMA3)
         return zrt__fail(ZRT_ERR_INPUT,
                          "%s: version %" PRId32
                          " of llm.c's token files is not known (known: magic %d version %d, magic %d "
                          "version %d); write it again with llm.c's scripts",
-                         file->path, header[1], MAGIC_GPT2, VERSION_GPT2, MAGIC_LLAMA3, VERSION_LLAMA3);
+                         file->path, header[1], ZRT__BIN_MAGIC_GPT2, ZRT__BIN_VERSION_GPT2, ZRT__BIN_MAGIC_LLAMA3,
+                         ZRT__BIN_VERSION_LLAMA3);
     else
         return zrt__fail(ZRT_ERR_INPUT,
                          "%s: is no token file of llm.c (magic %" PRId32
                          " instead of %d); tokens without a header become a "
                          ".npy by numpy.save('tokens.npy', numpy.fromfile('%s', dtype='uint16')); text files need "
                          "another extension than .bin",
-                         file->path, header[0], MAGIC_GPT2, file->path);
+                         file->path, header[0], ZRT__BIN_MAGIC_GPT2, file->path);
 
     count = (int64_t)(uint32_t)header[2];
     expected = (int64_t)sizeof header + count * file->element_bytes;

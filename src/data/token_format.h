@@ -4,6 +4,15 @@
 
 #include "data/token_file.h"
 
+/* llm.c, dev/data/data_common.py: GPT-2's tokens as uint16, Llama 3's as uint32. */
+enum {
+    ZRT__BIN_HEADER_INTS = 256,
+    ZRT__BIN_MAGIC_GPT2 = 20240520,
+    ZRT__BIN_VERSION_GPT2 = 1,
+    ZRT__BIN_MAGIC_LLAMA3 = 20240801,
+    ZRT__BIN_VERSION_LLAMA3 = 7
+};
+
 /* llm.c's .bin: 256 int32 (magic, version, count), then the tokens. */
 zrt_status zrt__token_format_bin(int fd, zrt__token_file *file);
 

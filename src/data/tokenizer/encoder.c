@@ -14,6 +14,7 @@ struct zrt_encoder {
     zrt__bytes normalized[2];
     zrt__pieces pieces[2];
     zrt__ids texts[2]; /* of each text without special tokens */
+    bool is_pair;
     zrt__ids ids, type_ids;
     zrt__token_texts decoded[2];
     zrt__bytes text;
@@ -141,12 +142,39 @@ zrt_status zrt_encoder_encode_pair(zrt_encoder *encoder, const char *first, size
     ZRT_TRY(zrt__ids_reserve(&encoder->ids, 1));
     ZRT_TRY(zrt__ids_reserve(&encoder->type_ids, 1));
     ZRT_TRY(encode_text(encoder, first, first_bytes, &encoder->texts[0]));
+    encoder->is_pair = second != NULL;
     if (second != NULL)
         ZRT_TRY(encode_text(encoder, second, second_bytes, &encoder->texts[1]));
     ZRT_TRY(put_together(encoder, &encoder->tokenizer->post_processor.templates[second != NULL], special));
     *ids_out = encoder->ids.data;
     if (type_ids_out != NULL)
         *type_ids_out = encoder->type_ids.data;
+    *n_out = (int64_t)encoder->ids.n;
+    return ZRT_OK;
+}
+
+/* The tokenizers library's "longest_first". */
+zrt_status zrt__encoder_cut(zrt_encoder *encoder, int64_t most, const int32_t **ids_out, const int32_t **type_ids_out,
+                            int64_t *n_out)
+{
+    size_t *first = &encoder->texts[0].n, *second = &encoder->texts[1].n;
+    size_t n_texts = *first + (encoder->is_pair ? *second : 0), n_special = encoder->ids.n - n_texts, room;
+
+    room = (size_t)most > n_special ? (size_t)most - n_special : 0;
+    if (!encoder->is_pair) {
+        *first = *first < room ? *first : room;
+    } else if (n_texts > room) {
+        size_t *shorter = *first <= *second ? first : second, *longer = shorter == first ? second : first;
+        size_t rest = *shorter < room ? room - *shorter : 0;
+        if (rest < *shorter) {
+            *shorter = room / 2;
+            rest = room - room / 2;
+        }
+        *longer = rest;
+    }
+    ZRT_TRY(put_together(encoder, &encoder->tokenizer->post_processor.templates[encoder->is_pair], true));
+    *ids_out = encoder->ids.data;
+    *type_ids_out = encoder->type_ids.data;
     *n_out = (int64_t)encoder->ids.n;
     return ZRT_OK;
 }

@@ -30,6 +30,11 @@ zrt_status zrt__tokenizer_parse(const char *name, const char *json, size_t n, zr
 /* Adds one token; an id < 0 is the first free one. */
 zrt_status zrt__tokenizer_add(zrt_tokenizer *tokenizer, zrt__matcher *matcher, const zrt__added_token *token);
 
+/* What the encoder encoded last, a pair or one text with special tokens, cut to at most `most` tokens: the longer text first, its
+ * end. The special tokens stay. */
+zrt_status zrt__encoder_cut(zrt_encoder *encoder, int64_t most, const int32_t **ids_out, const int32_t **type_ids_out,
+                            int64_t *n_out);
+
 /* NULL where the id is none. */
 const char *zrt__tokenizer_token(const zrt_tokenizer *tokenizer, int64_t id, size_t *n_out, bool *special_out);
 
