@@ -32,6 +32,15 @@ ZRT_EXPORT int64_t zrt_tokenizer_find(const zrt_tokenizer *tokenizer, const char
 ZRT_EXPORT zrt_status zrt_tokenizer_add_special(zrt_tokenizer *tokenizer, const char *const *tokens, int n_tokens,
                                                 int *n_added_out);
 
+/* The token that ends a text, -1: none. From eos_token of tokenizer_config.json or special_tokens_map.json beside tokenizer.json,
+ * else eos_token_id of generation_config.json or config.json, else the usual ones: <|endoftext|>, </s>, <|end_of_text|>. Local.
+ * ZRT_ERR_INPUT where such a file is damaged. */
+ZRT_EXPORT zrt_status zrt_tokenizer_end_token(const zrt_tokenizer *tokenizer, int32_t *end_out);
+/* The tokens at which generation stops: eos_token_id of generation_config.json, one or several, else the end token. At most
+ * `capacity` go to ids_out. Local. */
+ZRT_EXPORT zrt_status zrt_tokenizer_stop_tokens(const zrt_tokenizer *tokenizer, int32_t *ids_out, int capacity,
+                                                int *n_out);
+
 /* The tokenizer is lent until the encoder is destroyed. Local. */
 ZRT_EXPORT zrt_status zrt_encoder_create(const zrt_tokenizer *tokenizer, zrt_encoder **encoder_out);
 ZRT_EXPORT void zrt_encoder_destroy(zrt_encoder **encoder);

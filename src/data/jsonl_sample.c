@@ -218,8 +218,8 @@ static zrt_status encode_classification(const zrt__jsonl_form *form, const char 
                                         bool *cut_out)
 {
     const json_t *label = json_object_get(json, "label");
-    const char *first, *second = NULL;
-    size_t n_first, n_second = 0;
+    const char *first = NULL, *second = NULL;
+    size_t n_first = 0, n_second = 0;
     const int32_t *ids, *types;
     int64_t n;
 

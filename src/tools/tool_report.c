@@ -86,6 +86,13 @@ zrt_status tool_fail(zrt_status status, const char *format, ...)
     return status;
 }
 
+int tool_end(zrt_status status)
+{
+    if (status < 0)
+        tool_report_error("%s", failed ? failure : zrt_error_message());
+    return zrt_status_exit_code(status);
+}
+
 zrt_status tool_agree(const zrt_context *context, zrt_status status)
 {
     bool own = failed && status < 0;

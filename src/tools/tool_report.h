@@ -25,6 +25,9 @@ zrt_status tool_fail(zrt_status status, const char *format, ...) __attribute__((
 /* All ranks meet with their own status; if any failed, one message is written, by rank 0, and all get the worst status. Collective. */
 zrt_status tool_agree(const zrt_context *context, zrt_status status);
 
+/* The end of a program without ranks: writes the message of a failure. Returns the exit status. */
+int tool_end(zrt_status status);
+
 /* Ends with a wrong command line, before MPI: rank 0 says it. Another rank waits for rank 0 to end the job by the same
  * mistake and speaks only where rank 0's command line was a different one. Returns the exit status. */
 int tool_end_usage(const char *message);

@@ -6,6 +6,7 @@
 
 #include <zerort/zerort.h>
 
+#include "tools/tokenize_command.h"
 #include "tools/tool_options.h"
 #include "tools/tool_report.h"
 #include "tools/train_command.h"
@@ -37,10 +38,16 @@ static int run_models(int argc, char **argv)
     return 0;
 }
 
+static int run_tokenize(int argc, char **argv)
+{
+    return tokenize_command(argc, argv);
+}
+
 static const subcommand subcommands[] = {
     {"generate", "continue a prompt with a model", run_generate},
     {"models", "list the presets of --model", run_models},
     {"plan", "print the memory plan and the schedule of a run, for any number of ranks", run_plan},
+    {"tokenize", "encode text into a file of tokens", run_tokenize},
 };
 #define N_SUBCOMMANDS (sizeof subcommands / sizeof *subcommands)
 
