@@ -76,7 +76,9 @@ typedef struct zrt_generate_options {
     int64_t top_k;
     double top_p;
     uint64_t seed;
-    int32_t eos_token_id; /* a row that produced it is filled with it; -1: none */
+    int32_t eos_token_id;          /* a row that produced it is filled with it; -1: none */
+    const int32_t *stop_token_ids; /* as eos_token_id, [n_stop_tokens]; lent */
+    int n_stop_tokens;
 } zrt_generate_options;
 /* prompts: n_rows arrays of prompt_lengths[i] tokens. tokens_out [n_rows, max_new_tokens]. */
 ZRT_EXPORT zrt_status zrt_engine_generate(zrt_engine *engine, int n_rows, const int32_t *const *prompts,

@@ -64,6 +64,10 @@ ZRT_EXPORT int64_t zrt_model_n_elements(const zrt_model *model);
 ZRT_EXPORT zrt_status zrt_model_get_parameter(const zrt_model *model, int index, const char **name_out, int *n_dims_out,
                                               int64_t dims_out[ZRT_MAX_DIMS]);
 
+/* Makes rows hold several sequences end to end: a field "segment_ids", int32 [length], is added, and causal attention without segment
+ * ids of its own sees only positions of the same one. Must come before zrt_engine_create. Local. */
+ZRT_EXPORT zrt_status zrt_model_set_packing(zrt_model *model);
+
 /* Excludes parameters whose name matches the shell pattern from training: gathered, no gradient, no state. Local.
  * A pattern that matches nothing is ZRT_ERR_CONFIG. Must come before zrt_engine_create. */
 ZRT_EXPORT zrt_status zrt_model_freeze(zrt_model *model, const char *pattern);

@@ -47,7 +47,7 @@ typedef struct zrt_metrics_row {
 } zrt_metrics_row;
 
 /* Writes the row to everything that is on: one line of metrics.jsonl in one write, whole or not at all (keys step, epoch, loss,
- * eval_loss where there is one, grad_norm, learning_rate, loss_scale, skipped, tokens, tokens_per_second, step_seconds, memory_bytes;
+ * eval_loss and eval_perplexity where there is one, grad_norm, learning_rate, loss_scale, skipped, tokens, tokens_per_second, step_seconds, memory_bytes;
  * a number that is not finite is null); the progress line; a point of each metric. Local. Errors: ZRT_ERR_IO. */
 ZRT_EXPORT zrt_status zrt_monitor_log(zrt_monitor *monitor, const zrt_metrics_row *row);
 

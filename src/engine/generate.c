@@ -190,6 +190,14 @@ static zrt_status run_positions(generate_run *run, int segment, int64_t first, i
     return ZRT_OK;
 }
 
+static bool is_stop(const zrt_generate_options *options, int32_t token)
+{
+    for (int i = 0; i < options->n_stop_tokens; i++)
+        if (options->stop_token_ids[i] == token)
+            return true;
+    return options->eos_token_id >= 0 && token == options->eos_token_id;
+}
+
 /* The token after position `last` of each row whose prompt has ended there. */
 static void take_tokens(generate_run *run, int64_t last)
 {
@@ -199,11 +207,11 @@ static void take_tokens(generate_run *run, int64_t last)
         int64_t index = row < run->n_rows ? last + 1 - run->prompt_lengths[row] : -1;
         if (index < 0 || index >= options->max_new_tokens)
             continue;
-        int32_t token = run->ended[r] ? options->eos_token_id
+        int32_t token = run->ended[r] ? run->tokens[r * options->max_new_tokens + index - 1]
                                       : choose(run->logits + r * run->vocab, run->vocab, options, (uint64_t)row,
                                                (uint64_t)(last + 1), run->candidates);
         run->tokens[r * options->max_new_tokens + index] = token;
-        run->ended[r] = run->ended[r] || (options->eos_token_id >= 0 && token == options->eos_token_id);
+        run->ended[r] = run->ended[r] || is_stop(options, token);
     }
 }
 

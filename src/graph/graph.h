@@ -183,6 +183,7 @@ struct zrt_model {
     zrt__field *fields;
     size_t n_fields, fields_capacity;
     zrt__build *probe; /* one row, for registering */
+    bool packs;        /* causal attention reads segment_ids */
 };
 
 int zrt__model_find_parameter(const zrt_model *model, const char *name); /* -1: none */

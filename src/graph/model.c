@@ -40,6 +40,17 @@ zrt_status zrt_model_create(const char *name, zrt_model **model_out)
     return ZRT_OK;
 }
 
+zrt_status zrt_model_set_packing(zrt_model *model)
+{
+    static const int64_t length[1] = {-1};
+
+    if (model->packs)
+        return ZRT_OK;
+    ZRT_TRY(zrt_model_add_field(model, "segment_ids", ZRT_INT32, 1, length));
+    model->packs = true;
+    return ZRT_OK;
+}
+
 void zrt_model_destroy(zrt_model **model)
 {
     if (model == NULL || *model == NULL)

@@ -133,6 +133,9 @@ zrt_tensor *zrt_attention(zrt_unit *unit, zrt_tensor *qkv, const zrt_attention_s
         if (qkv == NULL)
             return NULL;
     }
+    zrt_tensor *segments = spec->segment_ids;
+    if (segments == NULL && spec->causal && unit->build->model->packs && unit->build->options.mode != ZRT_MODE_GENERATE)
+        segments = zrt_input(unit, "segment_ids");
     bool train = zrt__unit_trains(unit);
     bool drops = train && spec->dropout > 0;
     int64_t rows = qkv->dims[0], length = qkv->dims[1];
@@ -148,7 +151,7 @@ zrt_tensor *zrt_attention(zrt_unit *unit, zrt_tensor *qkv, const zrt_attention_s
         return cached(unit, qkv, o, spec, attributes);
     zrt_tensor *lse = zrt__unit_value(unit, ZRT_FLOAT32, 3, (int64_t[]){rows, spec->n_heads, length});
     zrt__unit_node(unit, &(zrt__node_spec){.kernel = ZRT__KERNEL_attention_forward,
-                                           .in = {qkv, spec->lengths, spec->segment_ids,
+                                           .in = {qkv, spec->lengths, segments,
                                                   drops ? zrt__unit_system(unit, ZRT__SYSTEM_SAMPLE_IDS) : NULL,
                                                   drops ? zrt__unit_system(unit, ZRT__SYSTEM_STEP_STATE) : NULL},
                                            .out = {o, lse},

@@ -31,8 +31,10 @@ size_t zrt__metrics_line(const zrt_metrics_row *row, char line[ZRT__METRICS_LINE
     at = add_integer(line, at, "step", row->step);
     at = add_real(line, at, "epoch", row->epoch);
     at = add_real(line, at, "loss", row->loss);
-    if (!isnan(row->eval_loss))
+    if (!isnan(row->eval_loss)) {
         at = add_real(line, at, "eval_loss", row->eval_loss);
+        at = add_real(line, at, "eval_perplexity", exp(row->eval_loss));
+    }
     at = add_real(line, at, "grad_norm", row->grad_norm);
     at = add_real(line, at, "learning_rate", row->learning_rate);
     at = add_real(line, at, "loss_scale", row->loss_scale);

@@ -91,7 +91,8 @@ static zrt_status compare_with_trigram(const train_run *run)
 
 static zrt_status train(train_run *run)
 {
-    bool samples = run->options->sample_tokens > 0;
+    /* Text of one's own is only continued where there is a prompt. */
+    bool samples = run->options->sample_tokens > 0 && (!run->is_jsonl || run->options->prompt);
     ZRT_TRY(check_folder(run));
     ZRT_TRY(train_run_open_data(run));
     if (samples)

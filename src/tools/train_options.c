@@ -29,12 +29,27 @@ static const row rows[] = {
 
     {"train-file", TOOL_LIST, AT(train_files), 0, DATA, "FILE...", "sources on this machine",
      "what to train on, any number, wildcards allowed; by extension .bin (llm.c's tokens), .npy (NumPy integers), .h5 "
-     "and .hdf5 (a dataset of integers), anything else is text, byte by byte"},
+     "and .hdf5 (a dataset of integers), .jsonl, .json and their .gz (a sample a line, by the tokenizer of the model's "
+     "folder), anything else is text, byte by byte"},
     {"data", TOOL_LIST, AT(train_files), 0, DATA, "FILE...", NULL, "the same as --train-file"},
     {"eval-file", TOOL_LIST, AT(eval_files), 0, DATA, "FILE...", "a part of the training files", "what to evaluate on"},
     {"eval-data", TOOL_LIST, AT(eval_files), 0, DATA, "FILE...", NULL, "the same as --eval-file"},
     {"validation-split-percentage", TOOL_REAL, AT(validation_percent), 0, DATA, "PERCENT", "5",
      "the end of each training file that is held out where there is no --eval-file; 0: nothing"},
+
+    {"tokenizer", TOOL_TEXT, AT(tokenizer), 0, DATA, "FOLDER", "the model's folder", "where tokenizer.json is"},
+    {"text-column", TOOL_TEXT, AT(text_column), 0, DATA, "NAME", "text", "of JSONL: a text, all of which counts"},
+    {"prompt-column", TOOL_TEXT, AT(prompt_column), 0, DATA, "NAME", "prompt",
+     "of JSONL: a text that the completion follows; its tokens are no labels. Lines with messages (role and content) "
+     "go "
+     "through the chat template, those with text1, text2 and label are for classification"},
+    {"completion-column", TOOL_TEXT, AT(completion_column), 0, DATA, "NAME", "completion", "of JSONL: what is learned"},
+    {"chat-template", TOOL_TEXT, AT(chat_template), 0, DATA, "NAME", "that of tokenizer_config.json",
+     "of messages: llama2, llama3 or chatml; what the assistant says counts"},
+    {"packing", TOOL_SWITCH, AT(packing), 0, DATA, NULL, NULL,
+     "several JSONL samples in a row, end to end; attention does not cross them, positions start again"},
+    {"skip-bad-lines", TOOL_SWITCH, AT(skip_bad_lines), 0, DATA, NULL, NULL,
+     "count lines of JSONL that cannot be read instead of ending"},
 
     {"plan", TOOL_SWITCH, AT(plan), 0, MACHINE, NULL, NULL,
      "print the memory plan and the schedule of this run and end"},
@@ -42,7 +57,9 @@ static const row rows[] = {
      "the same for N pretended ranks; without --print-config it implies --plan"},
 
     {"prompt", TOOL_TEXT, AT(prompt), 0, SAMPLE, "TEXT", "static int ",
-     "what is continued: text for a model of bytes, otherwise token numbers with spaces between"},
+     "what is continued: text for a folder with a tokenizer.json or a model of bytes, otherwise token numbers with "
+     "spaces "
+     "between"},
     {"sample-tokens", TOOL_INTEGER, AT(sample_tokens), 0, SAMPLE, "N", "200",
      "tokens to generate after the run; 0: none"},
     {"max-new-tokens", TOOL_INTEGER, AT(sample_tokens), 1, SAMPLE, "N", "200", "tokens to generate"},
@@ -72,7 +89,7 @@ static bool is_for(const row *r, bool generates)
     for (size_t i = 0; i < sizeof only_training / sizeof *only_training; i++)
         if (strcmp(r->name, only_training[i]) == 0)
             return false;
-    return strcmp(r->group, DATA) != 0;
+    return strcmp(r->group, DATA) != 0 || strcmp(r->name, "tokenizer") == 0;
 }
 
 void train_options_init(train_options *options, bool generates)

@@ -6,13 +6,15 @@
 
 #include "tools/tool_options.h"
 
-#define TRAIN_MAX_OPTIONS 32
+#define TRAIN_MAX_OPTIONS 48
 
 typedef struct train_options {
     const char *deepspeed, *model, *output_dir, *trace, *prompt;
+    const char *tokenizer, *text_column, *prompt_column, *completion_column, *chat_template;
     tool_list train_files, eval_files;
     int64_t plan_ranks, sample_tokens, top_k;
     double validation_percent, temperature, top_p;
+    bool packing, skip_bad_lines;
     bool plan, print_config, help, version;
     bool generates; /* zerort generate: the sample is all */
     tool_option table[TRAIN_MAX_OPTIONS];

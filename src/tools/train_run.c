@@ -33,7 +33,7 @@ static zrt_status choose_length(train_run *run)
         return tool_fail(ZRT_ERR_CONFIG,
                          "--seq-length %lld is longer than what model '%s' takes, %lld; give at most that",
                          (long long)run->length, zrt_model_get_name(run->model), (long long)longest);
-    if (run->length > 0)
+    if (run->length > 0 || (run->is_jsonl && !run->options->print_config)) /* samples have their own */
         return ZRT_OK;
     run->length = longest > 0 && longest < LONGEST_DEFAULT_LENGTH ? longest : LONGEST_DEFAULT_LENGTH;
     snprintf(text, sizeof text, "%lld", (long long)run->length);
@@ -47,6 +47,9 @@ static zrt_status configure(train_run *run)
     const zrt_model_info *info = zrt_model_get_info(run->model);
     const train_target target = {n_planned_ranks(run), info->hidden_size, strcmp(name, DEFAULT_MODEL) == 0};
     run->is_text = info->vocab_size == 256;
+    ZRT_TRY(train_samples_open_tokenizer(run));
+    if (run->options->packing && run->is_jsonl)
+        ZRT_TRY(zrt_model_set_packing(run->model));
     ZRT_TRY(train_options_configure(run->options, &target, &run->config));
     ZRT_TRY(train_settings_read(run->config, target.n_ranks, target.hidden_size, &run->settings));
     return choose_length(run);
@@ -93,12 +96,14 @@ static zrt_status open_loader(train_run *run, const zrt_dataset *data, bool trai
 static zrt_status count_steps(train_run *run)
 {
     const train_settings *settings = &run->settings;
-    run->n_steps = settings->max_steps;
-    if (run->n_steps > 0)
-        return ZRT_OK;
     int64_t step_rows = settings->micro_rows * settings->accumulation * n_planned_ranks(run);
     int64_t n_rows = zrt_dataset_n_rows(run->train_data);
     int64_t epoch_steps = settings->drop_last ? n_rows / step_rows : (n_rows + step_rows - 1) / step_rows;
+    run->n_steps = settings->max_steps;
+    if (run->is_jsonl && settings->eval_steps == 0) /* fine-tuning is looked at after every epoch */
+        run->settings.eval_steps = epoch_steps;
+    if (run->n_steps > 0)
+        return ZRT_OK;
     run->n_steps = (int64_t)ceil(settings->epochs * (double)epoch_steps);
     if (run->n_steps < 1)
         run->n_steps = 1;
@@ -136,11 +141,29 @@ static zrt_dataset_options part_of(const train_run *run)
     };
 }
 
+static zrt_status open_samples(train_run *run)
+{
+    const train_options *options = run->options;
+    const tool_list *eval_files = options->eval_files.n_words ? &options->eval_files : &options->train_files;
+    double held_out = options->eval_files.n_words ? 0 : options->validation_percent / 100;
+    bool evaluates = options->eval_files.n_words || held_out > 0;
+    zrt_split split = held_out > 0 ? ZRT_SPLIT_TRAIN : ZRT_SPLIT_ALL;
+    ZRT_TRY(train_samples_open(run, &options->train_files, split, held_out, &run->train_data));
+    ZRT_TRY(open_loader(run, run->train_data, true, &run->train_loader));
+    ZRT_TRY(count_steps(run));
+    split = held_out > 0 ? ZRT_SPLIT_EVALUATION : ZRT_SPLIT_ALL;
+    if (evaluates)
+        ZRT_TRY(train_samples_open(run, eval_files, split, held_out, &run->eval_data));
+    return evaluates ? open_loader(run, run->eval_data, false, &run->eval_loader) : ZRT_OK;
+}
+
 static zrt_status open_data(train_run *run)
 {
     const train_options *options = run->options;
     zrt_dataset_options part = part_of(run);
     bool splits = part.held_out_fraction > 0;
+    if (run->is_jsonl)
+        return open_samples(run);
     ZRT_TRY(choose_files(run));
     part.split = splits ? ZRT_SPLIT_TRAIN : ZRT_SPLIT_ALL;
     ZRT_TRY(zrt_dataset_open(run->paths, run->n_paths, &part, &run->train_data));
@@ -165,6 +188,11 @@ static zrt_status plan_steps(train_run *run)
 {
     zrt_dataset_options part = part_of(run);
     part.split = part.held_out_fraction > 0 ? ZRT_SPLIT_TRAIN : ZRT_SPLIT_ALL;
+    if (run->is_jsonl) { /* whose samples say how long a row is */
+        ZRT_TRY(
+            train_samples_open(run, &run->options->train_files, part.split, part.held_out_fraction, &run->train_data));
+        return count_steps(run);
+    }
     if (run->settings.max_steps > 0)
         return ZRT_OK;
     if (run->options->train_files.n_words == 0)
@@ -244,12 +272,15 @@ static bool is_set(const train_run *run, const char *key)
 
 zrt_status train_run_save(train_run *run)
 {
-    if (!is_set(run, "zero_optimization.stage3_gather_16bit_weights_on_model_save"))
+    if (!run->is_jsonl && !is_set(run, "zero_optimization.stage3_gather_16bit_weights_on_model_save"))
         return ZRT_OK;
     zrt_dtype dtype = is_set(run, "fp16.enabled")   ? ZRT_FLOAT16
                       : is_set(run, "bf16.enabled") ? ZRT_BFLOAT16
                                                     : ZRT_FLOAT32;
-    return tool_agree(run->context, zrt_engine_save_pretrained(run->engine, run->folder ? run->folder : "", dtype));
+    zrt_status status = zrt_engine_save_pretrained(run->engine, run->folder ? run->folder : "", dtype);
+    if (status == ZRT_OK && zrt_rank(run->context) == 0)
+        status = train_samples_copy_tokenizer(run, run->folder);
+    return tool_agree(run->context, status);
 }
 
 void train_run_release(train_run *run)
@@ -260,6 +291,7 @@ void train_run_release(train_run *run)
     zrt_dataset_destroy(&run->train_data);
     zrt_engine_destroy(&run->engine);
     zrt_model_destroy(&run->model);
+    zrt_tokenizer_destroy(&run->tokenizer);
     zrt_config_destroy(&run->config);
     default_text_release(&run->text);
     free(run->folder);

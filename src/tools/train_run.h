@@ -19,7 +19,9 @@ typedef struct train_run {
     default_text text;  /* of a run that names no file */
     const char **paths; /* what is trained on; lent from the options or the text */
     int n_paths;
-    bool is_text; /* bytes in, bytes out */
+    bool is_text;             /* bytes in, bytes out */
+    zrt_tokenizer *tokenizer; /* of JSONL and of a folder that has one; NULL: none */
+    bool is_jsonl;
     train_settings settings;
     int64_t length;   /* tokens a row */
     int64_t n_steps;  /* of the whole run */
@@ -34,13 +36,21 @@ zrt_status train_run_configure(train_run *run);
 zrt_status train_run_open_data(train_run *run);
 /* Counts the steps of a run that is only planned. */
 zrt_status train_run_plan_steps(train_run *run);
+/* Opens the tokenizer where there is one to open. */
+zrt_status train_samples_open_tokenizer(train_run *run);
+/* Opens JSONL files and says on rank 0 what became of their lines. */
+zrt_status train_samples_open(train_run *run, const tool_list *files, zrt_split split, double held_out_fraction,
+                              zrt_dataset **data_out);
+/* Copies the tokenizer's files into a folder. Local. */
+zrt_status train_samples_copy_tokenizer(const train_run *run, const char *folder);
+
 /* Compiles, allocates, loads weights. */
 zrt_status train_run_create_engine(train_run *run);
 /* Makes the run folder with resolved.json and plan.txt. */
 zrt_status train_run_begin_folder(train_run *run);
 
-/* Writes the weights into the run folder as transformers reads them, where the configuration asks for it
- * (gather_16bit_weights_on_model_save). */
+/* Writes the weights into the run folder as transformers reads them, with the tokenizer's files, after training on samples or where the
+ * configuration asks for it (gather_16bit_weights_on_model_save). */
 zrt_status train_run_save(train_run *run);
 
 /* Steps, evaluations, the log, until the last step or a signal. */

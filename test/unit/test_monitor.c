@@ -117,7 +117,8 @@ static void test_metrics(void)
     row.grad_norm = NAN;
     zrt_monitor_log(monitor, &row);
     snprintf(expected, sizeof expected, "%s%s", sample_line,
-             "{\"step\": 20, \"epoch\": 0.5, \"loss\": null, \"eval_loss\": 2.5, \"grad_norm\": null, "
+             "{\"step\": 20, \"epoch\": 0.5, \"loss\": null, \"eval_loss\": 2.5, "
+             "\"eval_perplexity\": 12.182493960703473, \"grad_norm\": null, "
              "\"learning_rate\": 1e-05, "
              "\"loss_scale\": 65536.0, \"skipped\": 1, \"tokens\": 40960, \"tokens_per_second\": 12345.6, "
              "\"step_seconds\": 0.25, "

@@ -1,0 +1,170 @@
+/* JSONL files of samples and the tokenizer that they need. */
+#include "config.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "tools/tool_report.h"
+#include "tools/train_run.h"
+
+/* Where it is looked for: what was named, else the model's folder. */
+static const char *tokenizer_folder(const train_run *run)
+{
+    return run->options->tokenizer ? run->options->tokenizer : run->options->model;
+}
+
+static bool has_file(const char *folder, const char *name)
+{
+    char *path;
+    bool found;
+    if (asprintf(&path, "%s/%s", folder, name) < 0)
+        return false;
+    found = access(path, F_OK) == 0;
+    free(path);
+    return found;
+}
+
+static zrt_status look_at_files(const tool_list *files, bool *is_jsonl)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < files->n_words; i++)
+        n += zrt_path_is_jsonl(files->words[i]);
+    if (n > 0 && n < files->n_words)
+        return tool_fail(ZRT_ERR_INPUT,
+                         "JSONL files and files of another kind are named together; give files of one kind");
+    *is_jsonl = n > 0;
+    return ZRT_OK;
+}
+
+zrt_status train_samples_open_tokenizer(train_run *run)
+{
+    const char *folder = tokenizer_folder(run);
+    bool evaluates_jsonl = false;
+    ZRT_TRY(look_at_files(&run->options->train_files, &run->is_jsonl));
+    ZRT_TRY(look_at_files(&run->options->eval_files, &evaluates_jsonl));
+    if (run->options->eval_files.n_words && evaluates_jsonl != run->is_jsonl)
+        return tool_fail(ZRT_ERR_INPUT, "--train-file and --eval-file must be of one kind: JSONL both or neither");
+    if (run->options->packing && !run->is_jsonl && !run->options->generates)
+        return tool_fail(ZRT_ERR_INPUT, "--packing is for JSONL files; streams of tokens fill their rows anyway");
+    bool has_tokenizer = folder && (run->options->tokenizer || has_file(folder, "tokenizer.json"));
+    if (run->is_jsonl && !has_tokenizer)
+        return tool_fail(ZRT_ERR_INPUT,
+                         "JSONL files need a tokenizer: %s%s has no tokenizer.json; give --tokenizer FOLDER",
+                         run->options->model ? "the model's folder " : "the default model",
+                         run->options->model ? run->options->model : "");
+    if (!has_tokenizer || !(run->is_jsonl || run->options->generates || run->options->prompt))
+        return ZRT_OK;
+    return zrt_tokenizer_open(folder, &run->tokenizer);
+}
+
+static void say_counts(const train_run *run, const char *what, const zrt_jsonl_counts *counts, const zrt_dataset *data)
+{
+    int64_t n_kept = counts->n_read - counts->n_bad - counts->n_empty;
+    printf("%s: %lld samples of %lld lines", what, (long long)n_kept, (long long)counts->n_read);
+    if (counts->n_bad > 0)
+        printf(", %lld bad lines skipped", (long long)counts->n_bad);
+    if (counts->n_empty > 0)
+        printf(", %lld skipped that have no label", (long long)counts->n_empty);
+    printf(", %lld truncated, %lld tokens; %lld rows of %lld here%s\n", (long long)counts->n_truncated,
+           (long long)counts->n_tokens, (long long)zrt_dataset_n_rows(data), (long long)run->length,
+           run->options->packing ? ", packed" : "");
+}
+
+zrt_status train_samples_open(train_run *run, const tool_list *files, zrt_split split, double held_out_fraction,
+                              zrt_dataset **data_out)
+{
+    const train_options *options = run->options;
+    const zrt_model_info *info = zrt_model_get_info(run->model);
+    zrt_jsonl_options jsonl = {
+        .text_column = options->text_column,
+        .prompt_column = options->prompt_column,
+        .completion_column = options->completion_column,
+        .chat_template = options->chat_template,
+        .folder = tokenizer_folder(run),
+        .length = run->length,
+        .longest = info->max_length,
+        .vocab_size = info->vocab_size,
+        .held_out_fraction = held_out_fraction,
+        .split = split,
+        .packing = options->packing,
+        .skip_bad_lines = options->skip_bad_lines,
+    };
+    zrt_jsonl_counts counts;
+    char text[32];
+    ZRT_TRY(zrt_tokenizer_end_token(run->tokenizer, &jsonl.end_token_id));
+    ZRT_TRY(zrt_dataset_open_jsonl(files->words, (int)files->n_words, run->tokenizer, &jsonl, &counts, data_out));
+    if (run->length == 0) {
+        run->length = zrt_dataset_length(*data_out);
+        snprintf(text, sizeof text, "%lld", (long long)run->length);
+        ZRT_TRY(zrt_config_set_argument(run->config, "seq_length", text));
+    }
+    if (zrt_rank(run->context) == 0)
+        say_counts(run, split == ZRT_SPLIT_EVALUATION || files == &options->eval_files ? "evaluation" : "training",
+                   &counts, *data_out);
+    return ZRT_OK;
+}
+
+/* ---- the tokenizer's files ---- */
+
+/* Written under another name first, so that it is there whole or not at all. */
+static zrt_status copy_file(const char *from, const char *to)
+{
+    zrt_status status = ZRT_OK;
+    char *partial = NULL, buffer[1 << 14];
+    FILE *in = fopen(from, "rb"), *out = NULL;
+    size_t n;
+    if (asprintf(&partial, "%s.partial", to) < 0)
+        partial = NULL;
+    if (in && partial)
+        out = fopen(partial, "wb");
+    if (!in || !partial || !out)
+        status = tool_fail(ZRT_ERR_IO, "%s cannot be copied to %s: %s", from, to, strerror(errno));
+    while (status == ZRT_OK && (n = fread(buffer, 1, sizeof buffer, in)) > 0)
+        if (fwrite(buffer, 1, n, out) != n)
+            status = tool_fail(ZRT_ERR_IO, "%s: cannot be written: %s", partial, strerror(errno));
+    if (status == ZRT_OK && ferror(in))
+        status = tool_fail(ZRT_ERR_IO, "%s: cannot be read: %s", from, strerror(errno));
+    if (in)
+        fclose(in);
+    if (out && fclose(out) != 0 && status == ZRT_OK)
+        status = tool_fail(ZRT_ERR_IO, "%s: cannot be written: %s", partial, strerror(errno));
+    if (status == ZRT_OK && rename(partial, to) != 0)
+        status = tool_fail(ZRT_ERR_IO, "%s: cannot be written: %s", to, strerror(errno));
+    if (status != ZRT_OK && out)
+        unlink(partial);
+    free(partial);
+    return status;
+}
+
+zrt_status train_samples_copy_tokenizer(const train_run *run, const char *folder)
+{
+    static const char *const names[] = {"tokenizer.json",
+                                        "tokenizer_config.json",
+                                        "special_tokens_map.json",
+                                        "added_tokens.json",
+                                        "chat_template.jinja",
+                                        "generation_config.json",
+                                        "vocab.json",
+                                        "vocab.txt",
+                                        "merges.txt",
+                                        "tokenizer.model"};
+    const char *from = tokenizer_folder(run);
+    zrt_status status = ZRT_OK;
+    for (size_t i = 0; from && folder && status == ZRT_OK && i < sizeof names / sizeof *names; i++) {
+        char *source = NULL, *target = NULL;
+        if (!has_file(from, names[i]))
+            continue;
+        if (asprintf(&source, "%s/%s", from, names[i]) < 0)
+            source = NULL;
+        if (asprintf(&target, "%s/%s", folder, names[i]) < 0)
+            target = NULL;
+        status = source && target ? copy_file(source, target) : tool_fail(ZRT_ERR_MEMORY, "out of memory");
+        free(source);
+        free(target);
+    }
+    return status;
+}
