@@ -28,7 +28,8 @@ static void print_help(const char *name, train_command_kind kind, const train_op
             "  mpirun -np 2 train --deepspeed ds.json --model gpt2 --train-file 'tokens/*.bin' --max-steps 1000\n"
             "  train --model llama-2-70b --plan --plan-ranks 64\n",
         [TRAIN_COMMAND_PLAN] = "  zerort plan --model llama-2-70b --plan-ranks 64\n",
-        [TRAIN_COMMAND_GENERATE] = "  zerort generate --model FOLDER --prompt '15496 11 995' --temperature 0\n",
+        [TRAIN_COMMAND_GENERATE] = "  zerort generate FOLDER --prompt 'Once upon a time' --temperature 0\n"
+                                   "  zerort generate --model gpt2 --prompt '15496 11 995'\n",
     };
     printf("Usage: %s [OPTION]...\n%s\n\n%s\n"
            "Options take --name VALUE or --name=VALUE, and '_' for '-'. Defaults are in [brackets].\n",
@@ -149,6 +150,8 @@ int train_command(const char *name, int argc, char **argv, int first, train_comm
     int exit_status = 0;
     tool_report_install(name);
     train_options_init(&options, kind == TRAIN_COMMAND_GENERATE);
+    if (kind == TRAIN_COMMAND_GENERATE && first < argc && argv[first][0] != '-')
+        options.model = argv[first++];
     bool parsed = tool_options_parse(&options.parsed, argc, argv, first, message, sizeof message);
     if (!parsed)
         exit_status = tool_end_usage(message);

@@ -64,12 +64,16 @@ zrt_status train_samples_open_tokenizer(train_run *run)
 static void say_counts(const train_run *run, const char *what, const zrt_jsonl_counts *counts, const zrt_dataset *data)
 {
     int64_t n_kept = counts->n_read - counts->n_bad - counts->n_empty;
+    if (strcmp(what, "held out") == 0) { /* of lines that were counted already */
+        printf("evaluation: %lld rows of %lld held out\n", (long long)zrt_dataset_n_rows(data), (long long)run->length);
+        return;
+    }
     printf("%s: %lld samples of %lld lines", what, (long long)n_kept, (long long)counts->n_read);
     if (counts->n_bad > 0)
         printf(", %lld bad lines skipped", (long long)counts->n_bad);
     if (counts->n_empty > 0)
         printf(", %lld skipped that have no label", (long long)counts->n_empty);
-    printf(", %lld truncated, %lld tokens; %lld rows of %lld here%s\n", (long long)counts->n_truncated,
+    printf(", %lld truncated, %lld tokens; %lld rows of %lld%s\n", (long long)counts->n_truncated,
            (long long)counts->n_tokens, (long long)zrt_dataset_n_rows(data), (long long)run->length,
            run->options->packing ? ", packed" : "");
 }
@@ -103,7 +107,10 @@ zrt_status train_samples_open(train_run *run, const tool_list *files, zrt_split 
         ZRT_TRY(zrt_config_set_argument(run->config, "seq_length", text));
     }
     if (zrt_rank(run->context) == 0)
-        say_counts(run, split == ZRT_SPLIT_EVALUATION || files == &options->eval_files ? "evaluation" : "training",
+        say_counts(run,
+                   split == ZRT_SPLIT_EVALUATION   ? "held out"
+                   : files == &options->eval_files ? "evaluation"
+                                                   : "training",
                    &counts, *data_out);
     return ZRT_OK;
 }

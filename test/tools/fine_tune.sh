@@ -1,0 +1,103 @@
+#!/bin/bash
+# From a folder and JSONL files to a folder: tokenizing, training, packing, generating, what is refused.
+. "$(dirname "$0")/command.bash"
+golden=$ZRT_SRCDIR/test/golden
+
+gives() { # NAME STATUS WORD... -- COMMAND...: the exit status and the words on either stream
+    local name=$1 want=$2 words=()
+    shift 2
+    while [ "$1" != -- ]; do
+        words+=("$1")
+        shift
+    done
+    shift
+    run "$@"
+    cat "$err" >>"$out"
+    [ "$status" = "$want" ] && says "$out" "${words[@]}"
+    point $? "$name"
+    if [ "$status" != "$want" ] || ! says "$out" "${words[@]}"; then
+        echo "# status $status of: $*"
+        tail -n 12 "$out" | remark
+    fi
+}
+
+# A Llama with Llama 2's tokenizer.
+mkdir base
+sed -e 's/"vocab_size": 311/"vocab_size": 1500/' -e 's/"max_position_embeddings": 64/"max_position_embeddings": 160/' \
+    "$golden/llama/config.json" >base/config.json
+cp "$golden/tokenizers/llama2/tokenizer.json" base
+printf '{"eos_token": "</s>", "bos_token": "<s>"}' >base/tokenizer_config.json
+printf '{"eos_token_id": [2, 700]}' >base/generation_config.json
+for ((i = 0; i < 60; i++)); do
+    a=$((i * 7 % 19)) b=$((i * 5 % 13))
+    echo "{\"question\": \"Ann has $a apples and buys $b. How many are there?\", \"answer\": \" There are $((a + b)).\"}" >>qa.jsonl
+    echo "{\"messages\": [{\"role\": \"user\", \"content\": \"What is $a + $b?\"}, {\"role\": \"assistant\", \"content\": \"It is $((a + b)).\"}]}" >>chat.jsonl
+    echo "{\"text\": \"There are $a apples and $b pears.\"}" >>text.jsonl
+done
+gzip -k qa.jsonl
+qa=(--prompt-column question --completion-column answer)
+few=(--model base --per-device-train-batch-size 4 --learning-rate 0.003 --num-train-epochs 2)
+
+gives 'a prompt and its completion' 0 'training: 60 samples of 60 lines' '57 rows of 64' 'evaluation' 'eval' -- \
+    "$train" "${few[@]}" --train-file qa.jsonl "${qa[@]}" --output-dir out
+[ -s out/model.safetensors ] && [ -s out/config.json ] && cmp -s base/tokenizer.json out/tokenizer.json &&
+    cmp -s base/tokenizer_config.json out/tokenizer_config.json && cmp -s base/generation_config.json out/generation_config.json
+point $? 'the folder has weights, configuration and the tokenizer'
+[ "$(grep -c eval_perplexity out/metrics.jsonl)" = 2 ]
+point $? 'each epoch is evaluated'
+gives 'the folder generates text' 0 'Ann has 3 apples' -- \
+    "$zerort" generate --model out --prompt 'Ann has 3 apples' --temperature 0 --max-new-tokens 12
+cp "$out" one
+gives 'at two ranks too' 0 'Ann has 3 apples' -- \
+    "$MPIEXEC" -np 2 "$zerort" generate --model out --prompt 'Ann has 3 apples' --temperature 0 --max-new-tokens 12
+[ "$(grep Ann "$out")" = "$(grep Ann one)" ]
+point $? 'and the same text'
+gives 'zerort generate FOLDER' 0 'Ann has 3 apples' -- "$zerort" generate out --prompt 'Ann has 3 apples' --max-new-tokens 3
+gives 'gzip, packed, two ranks' 0 'packed' 'training: 60 samples' -- \
+    "$MPIEXEC" -np 2 "$train" "${few[@]}" --train-file qa.jsonl.gz "${qa[@]}" --packing --seq-length 128 --output-dir packed
+gives 'messages' 0 'training: 60 samples' -- "$train" "${few[@]}" --train-file chat.jsonl --chat-template llama2 --output-dir chat
+gives 'an evaluation file, texts cut' 0 '60 truncated' 'evaluation: 60 samples' -- \
+    "$train" "${few[@]}" --train-file text.jsonl --eval-file text.jsonl --seq-length 8 --output-dir text --prompt There
+gives 'a plan' 0 'training: 60 samples' -- "$train" "${few[@]}" --train-file text.jsonl --plan
+
+gives 'zerort tokenize' 0 'tokens of 60 documents' -- "$zerort" tokenize base text.jsonl --out tokens.bin
+gives 'whose file trains' 0 'run folder' -- \
+    "$train" --model base --train-file tokens.bin --seq-length 32 --max-steps 2 --sample-tokens 0 --output-dir tokens
+gives 'zerort tokenize --help' 0 'Usage: zerort tokenize' '--document' -- "$zerort" tokenize --help
+
+# Refused: one message, nothing left.
+refuse() { # NAME WORD... -- COMMAND...
+    local name=$1 before
+    before=$(find . | sort)
+    gives "refused: $1" 2 "${@:2}"
+    [ "$(grep -cE '^(train|zerort[a-z ]*): error: ' "$out")" = 1 ] && [ "$before" = "$(find . | sort)" ]
+    point $? "$name: one message, nothing written"
+}
+{ head -n 30 qa.jsonl; echo '{"question": "a"'; tail -n 30 qa.jsonl; } >bad.jsonl
+printf '{"question": "a\xff", "answer": "b"}\n' >utf8.jsonl
+: >empty.jsonl
+printf '{"text": "%s"}\n' "$(yes 'so many words' | head -n 200 | tr '\n' ' ')" >long.jsonl
+mkdir narrow && sed 's/"vocab_size": 1500/"vocab_size": 1400/' base/config.json >narrow/config.json && cp base/tokenizer.json narrow
+mkdir other && cp base/config.json other && sed 's/"byte_fallback": *true/"byte_fallback": true, "surprise": 1/' base/tokenizer.json >other/tokenizer.json
+new=(--output-dir new)
+refuse 'a line that is not JSON' bad.jsonl 'line 31' -- "$train" "${few[@]}" --train-file bad.jsonl "${qa[@]}" "${new[@]}"
+gives 'but skipped where asked to' 0 '1 bad' '60 samples of 61' -- \
+    "$train" "${few[@]}" --train-file bad.jsonl "${qa[@]}" --skip-bad-lines --output-dir skipped
+refuse 'a missing column' "'text'" 'question, answer' -- "$train" "${few[@]}" --train-file qa.jsonl --text-column text "${new[@]}"
+refuse 'no column that is known' 'question, answer' -- "$train" "${few[@]}" --train-file qa.jsonl "${new[@]}"
+refuse 'an empty file' empty.jsonl -- "$train" "${few[@]}" --train-file empty.jsonl "${new[@]}"
+refuse 'invalid UTF-8' utf8.jsonl 'line 1' UTF-8 -- "$train" "${few[@]}" --train-file utf8.jsonl "${qa[@]}" "${new[@]}"
+refuse 'a sample longer than the model' long.jsonl 'line 1' 160 -- "$train" "${few[@]}" --train-file long.jsonl "${new[@]}"
+refuse 'a tokenizer with more tokens than the model' 1500 1400 -- \
+    "$train" "${few[@]}" --model narrow --train-file text.jsonl "${new[@]}"
+refuse 'a tokenizer with an unknown part' surprise tokenizer.json -- "$train" "${few[@]}" --model other --train-file text.jsonl "${new[@]}"
+refuse 'a chat template that is not said' chat_template -- "$train" "${few[@]}" --train-file chat.jsonl "${new[@]}"
+refuse 'an unknown chat template' alpaca llama2 -- "$train" "${few[@]}" --train-file chat.jsonl --chat-template alpaca "${new[@]}"
+refuse 'JSONL without a tokenizer' tokenizer.json -- "$train" --train-file text.jsonl "${new[@]}"
+refuse 'files of two kinds' kind -- "$train" "${few[@]}" --train-file text.jsonl tokens.bin "${new[@]}"
+refuse 'no such file, two ranks' none.jsonl -- "$MPIEXEC" -np 2 "$train" "${few[@]}" --train-file none.jsonl "${new[@]}"
+refuse 'tokenize: no folder' nothing -- "$zerort" tokenize nothing text.jsonl --out new.bin
+refuse 'tokenize: no file' none.txt -- "$zerort" tokenize base none.txt --out new.bin
+refuse 'tokenize: a bad line' bad.jsonl 'line 31' -- "$zerort" tokenize base bad.jsonl --text-column question --out new.bin
+
+finish
