@@ -28,14 +28,6 @@ uint32_t zrt__crc32c_portable(uint32_t crc, const void *data, size_t n)
     return ~update_portable(~crc, data, n);
 }
 
-#if defined(__x86_64__)
-
-#include <nmmintrin.h>
-
-/* The instruction takes three cycles and one can start every cycle, so three blocks run side by side. A block's CRC
- * moves over the block after it by a multiplication with x^(8 BLOCK) modulo the polynomial. */
-enum { BLOCK = 8192 };
-
 /* a * b modulo the polynomial, both reflected. */
 static uint32_t multiply(uint32_t a, uint32_t b)
 {
@@ -60,6 +52,19 @@ static uint32_t power_of_x(size_t exponent)
     }
     return power;
 }
+
+uint32_t zrt__crc32c_combine(uint32_t first, uint32_t second, size_t n_second)
+{
+    return multiply(first, power_of_x(8 * n_second)) ^ second;
+}
+
+#if defined(__x86_64__)
+
+#include <nmmintrin.h>
+
+/* The instruction takes three cycles and one can start every cycle, so three blocks run side by side. A block's CRC
+ * moves over the block after it by a multiplication with x^(8 BLOCK) modulo the polynomial. */
+enum { BLOCK = 8192 };
 
 static inline uint64_t load64(const unsigned char *data)
 {

@@ -9,5 +9,7 @@
 uint32_t zrt__crc32c(uint32_t crc, const void *data, size_t n);
 /* The same without the instruction; the tests compare them. */
 uint32_t zrt__crc32c_portable(uint32_t crc, const void *data, size_t n);
+/* That of two pieces end to end, from that of each and the bytes of the second. */
+uint32_t zrt__crc32c_combine(uint32_t first, uint32_t second, size_t n_second);
 
 #endif
