@@ -2,6 +2,7 @@
 #ifndef ZERORT_ZERORT_H
 #define ZERORT_ZERORT_H
 
+#include <zerort/checkpoint.h>
 #include <zerort/config.h>
 #include <zerort/data.h>
 #include <zerort/engine.h>

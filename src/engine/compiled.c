@@ -12,7 +12,7 @@ static zrt__ref staging(zrt__memory *memory, size_t bytes)
     return zrt__memory_persistent(memory, ZRT__REGION_PINNED, ZRT__CATEGORY_STAGING, bytes);
 }
 
-static zrt_status plan_staging(zrt__compiled *compiled)
+static zrt_status plan_staging(zrt__compiled *compiled, const zrt__settings *settings)
 {
     zrt__memory *memory = &compiled->memory;
     const zrt__zero *zero = compiled->zero;
@@ -25,7 +25,9 @@ static zrt_status plan_staging(zrt__compiled *compiled)
     s->loss = staging(memory, 2 * sizeof(double));
     s->state = staging(memory, sizeof(zrt__step_state));
     s->rates = staging(memory, (size_t)zero->options.rules->n_learning_rates * sizeof(double));
-    return memory->persistent.failed ? ZRT_ERR_MEMORY : ZRT_OK;
+    if (memory->persistent.failed)
+        return ZRT_ERR_MEMORY;
+    return zrt__plan_ring(zero, settings, memory, &s->ring, &s->ring_bytes);
 }
 
 static zrt_status compile_training(zrt__compiled *compiled, int64_t micro_steps)
@@ -65,7 +67,7 @@ static zrt_status compile(zrt_model *model, const zrt__settings *settings, zrt__
     ZRT_TRY(zrt__zero_compile_evaluate(compiled->zero, compiled->evaluation_build, &compiled->evaluation,
                                        &compiled->logits));
     compiled->hash = zrt__hash_mix(compiled->hash, zrt__plan_hash(compiled->evaluation));
-    ZRT_TRY(plan_staging(compiled));
+    ZRT_TRY(plan_staging(compiled, settings));
     zrt__memory_layout(&compiled->memory);
     return ZRT_OK;
 }

@@ -90,6 +90,20 @@ static zrt_status allocate(zrt_engine *engine)
 
 /* ---- values that start a run ---- */
 
+zrt_status zrt__engine_upload_rates(zrt_engine *engine)
+{
+    zrt__settings *settings = &engine->settings;
+    int64_t n = settings->rules.n_learning_rates, half = n / 2;
+    /* Where the number of steps is not known the table is a ring, half of which is renewed at a time. */
+    int64_t first = settings->max_steps > 0 ? 0 : engine->step / half * half;
+    double *rates = zrt__engine_address(engine, NULL, engine->compiled.staging.rates);
+    for (int64_t i = first; i < first + n; i++)
+        rates[i % n] = zrt__schedule_rate(&settings->schedule, i);
+    settings->rules.learning_rates = zrt__engine_address(engine, NULL, engine->compiled.zero->rates);
+    return engine->runtime.device->ops->copy(zrt__engine_stream(engine), (void *)settings->rules.learning_rates, rates,
+                                             (size_t)n * sizeof *rates);
+}
+
 static zrt_status upload(zrt_engine *engine)
 {
     const zrt__device_ops *device = engine->runtime.device->ops;
@@ -99,12 +113,7 @@ static zrt_status upload(zrt_engine *engine)
     for (size_t i = 0; i < zero->n_constants; i++)
         ZRT_TRY(device->copy(stream, zrt__engine_address(engine, NULL, zero->constants[i].ref),
                              zero->constants[i].values, (size_t)zero->constants[i].n_elements * sizeof(float)));
-    double *rates = zrt__engine_address(engine, NULL, engine->compiled.staging.rates);
-    for (int64_t i = 0; i < settings->rules.n_learning_rates; i++)
-        rates[i] = zrt__schedule_rate(&settings->schedule, i);
-    settings->rules.learning_rates = zrt__engine_address(engine, NULL, zero->rates);
-    ZRT_TRY(device->copy(stream, (void *)settings->rules.learning_rates, rates,
-                         (size_t)settings->rules.n_learning_rates * sizeof *rates));
+    ZRT_TRY(zrt__engine_upload_rates(engine));
     zrt__step_state *state = zrt__engine_address(engine, NULL, engine->compiled.staging.state);
     *state = (zrt__step_state){.seed = settings->seed,
                                .loss_scale = settings->initial_loss_scale,
@@ -227,6 +236,7 @@ static zrt_status create(zrt_engine *engine, const zrt_config *config)
     ZRT_TRY(zrt__group_agree(world, check_memory(engine)));
     ZRT_TRY(open_comms(engine));
     ZRT_TRY(allocate(engine));
+    ZRT_TRY(zrt__saving_open(engine, config));
     ZRT_TRY(zrt__group_agree(world, upload(engine)));
     return zrt__group_agree(world, zrt__parameters_initialize(engine));
 }
@@ -258,6 +268,7 @@ void zrt_engine_destroy(zrt_engine **engine)
     zrt_engine *e = *engine;
     if (e->runtime.device != NULL) {
         const zrt__device_ops *device = e->runtime.device->ops;
+        zrt__saving_close(e);
         for (int i = 0; i < ZRT__N_STREAMS; i++)
             if (e->runtime.streams[i] != NULL)
                 device->stream_destroy(&e->runtime.streams[i]);

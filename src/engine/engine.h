@@ -4,6 +4,7 @@
 
 #include <zerort/engine.h>
 
+#include "engine/saving.h"
 #include "engine/settings.h"
 #include "launch/launch.h"
 
@@ -19,6 +20,8 @@ typedef enum zrt__variant {
 /* Host copies of what a pass needs, written by the host and copied in stream order. */
 typedef struct zrt__staging {
     zrt__ref fields[ZRT_BATCH_MAX_FIELDS], sample_ids, head, capacity, loss, state, rates;
+    zrt__ref ring; /* of the saver */
+    int64_t ring_bytes;
 } zrt__staging;
 
 /* All that is known before anything is allocated. */
@@ -68,6 +71,7 @@ struct zrt_engine {
     bool backward_due, update_due;
     int64_t samples; /* of micro-steps so far, when batches do not number them */
     zrt__generation generation;
+    zrt__saving saving;
     char *trace_path;
     zrt__trace trace;
     int trace_variant;
@@ -86,8 +90,10 @@ zrt_status zrt__batch_stage(zrt_engine *engine, const zrt_batch *batch, int64_t 
 
 /* Values of parameter elements [first, first + n). */
 typedef zrt_status zrt__source_fn(void *user, const zrt__parameter *parameter, int64_t first, int64_t n, float *out);
-/* Sets all parameters this rank holds. Local but for the shards of others, which they set alike. */
-zrt_status zrt__parameters_fill(zrt_engine *engine, zrt__source_fn *source, void *user);
+/* Whether a parameter is set at all. */
+typedef bool zrt__wanted_fn(void *user, const zrt__parameter *parameter);
+/* Sets all parameters this rank holds (but those not wanted; NULL: all are). Local but for the shards of others, which they set alike. */
+zrt_status zrt__parameters_fill(zrt_engine *engine, zrt__source_fn *source, zrt__wanted_fn *wanted, void *user);
 /* Their initial values by the model's initialisers and the seed. */
 zrt_status zrt__parameters_initialize(zrt_engine *engine);
 

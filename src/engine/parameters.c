@@ -55,7 +55,7 @@ static zrt_status store(zrt_engine *engine, const zrt__flat *flat, int64_t first
     return device->stream_synchronize(stream);
 }
 
-zrt_status zrt__parameters_fill(zrt_engine *engine, zrt__source_fn *source, void *user)
+zrt_status zrt__parameters_fill(zrt_engine *engine, zrt__source_fn *source, zrt__wanted_fn *wanted, void *user)
 {
     const zrt__zero *zero = engine->compiled.zero;
     chunk_buffers chunk = {zrt__malloc(CHUNK * sizeof(float)), zrt__malloc(CHUNK * sizeof(float))};
@@ -64,6 +64,8 @@ zrt_status zrt__parameters_fill(zrt_engine *engine, zrt__source_fn *source, void
         const zrt__parameter *parameter = &engine->model->parameters[p];
         int index = 0;
         int64_t start = 0;
+        if (wanted != NULL && !wanted(user, parameter))
+            continue;
         zrt__zero_locate(zero, (int)p, &index, &start);
         const zrt__flat *flat = &zero->flats[index];
         /* Only what this rank holds is made or read. */
@@ -108,7 +110,7 @@ static zrt_status initial_values(void *user, const zrt__parameter *parameter, in
 
 zrt_status zrt__parameters_initialize(zrt_engine *engine)
 {
-    return zrt__parameters_fill(engine, initial_values, &engine->settings.seed);
+    return zrt__parameters_fill(engine, initial_values, NULL, &engine->settings.seed);
 }
 
 static zrt_status pretrained_values(void *user, const zrt__parameter *parameter, int64_t first, int64_t n, float *out)
@@ -141,7 +143,7 @@ zrt_status zrt_engine_load_pretrained(zrt_engine *engine, const char *folder)
     if (status == ZRT_OK)
         status = check_names(engine, file, folder);
     if (status == ZRT_OK)
-        status = zrt__parameters_fill(engine, pretrained_values, file);
+        status = zrt__parameters_fill(engine, pretrained_values, NULL, file);
     zrt__safetensors_close(&file);
     return zrt__group_agree(zrt__context_world(engine->context), status);
 }

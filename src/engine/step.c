@@ -126,6 +126,9 @@ zrt_status zrt_engine_step(zrt_engine *engine)
         engine->micro_step++;
         return ZRT_OK;
     }
+    /* What is being saved must have been copied before it changes. */
+    if (engine->saving.saver != NULL)
+        ZRT_TRY(zrt__saver_fence(engine->saving.saver, zrt__engine_stream(engine)));
     ZRT_TRY(run(engine, ZRT__SEGMENT_STEP));
     ZRT_TRY(device->copy(zrt__engine_stream(engine), zrt__engine_address(engine, NULL, engine->compiled.staging.state),
                          zrt__engine_address(engine, NULL, engine->compiled.zero->state), sizeof(zrt__step_state)));
