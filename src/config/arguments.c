@@ -57,6 +57,21 @@ static const zrt__argument arguments[] = {
      "steps between two rows of metrics.jsonl; 0: none"},
     {"eval_steps", "run", ZRT__KEY_INT, "0", 0, DBL_MAX, NULL, NULL,
      "steps between two evaluations; 0: only at the end"},
+    {"save_steps", "checkpoints", ZRT__KEY_INT, "0", 0, DBL_MAX, NULL, NULL,
+     "steps between two checkpoints; with it or --save-minutes there is one at the end too; 0: none"},
+    {"save_minutes", "checkpoints", ZRT__KEY_NUMBER, "0", 0, DBL_MAX, NULL, NULL,
+     "minutes of wall-clock time between two checkpoints; 0: none"},
+    {"save_total_limit", "checkpoints", ZRT__KEY_INT, "0", 0, DBL_MAX, NULL, NULL,
+     "checkpoints that stay, the newest; 0: all"},
+    {"save_best_limit", "checkpoints", ZRT__KEY_INT, "0", 0, DBL_MAX, NULL, NULL,
+     "and the best of the others; each checkpoint then has an evaluation"},
+    {"load_best_model_at_end", "checkpoints", ZRT__KEY_BOOL, "false", 0, 0, NULL, NULL,
+     "end with the checkpoint that evaluated best; it stays"},
+    {"metric_for_best_model", "checkpoints", ZRT__KEY_CHOICE, "\"eval_loss\"", 0, 0, "eval_loss|loss", NULL,
+     "what the best is best in; loss is eval_loss too"},
+    {"resume_from_checkpoint", "checkpoints", ZRT__KEY_STRING, "\"never\"", 0, 0, NULL, NULL,
+     "auto (the run folder's newest that is whole, or a new run), must (that, or an error), never, or a FOLDER: a "
+     "checkpoint or a run"},
 };
 
 const zrt__argument *zrt__argument_get(size_t index)

@@ -314,8 +314,13 @@ zrt_status zrt_engine_load(zrt_engine *engine, const char *folder, const zrt_loa
         return zrt__fail(ZRT_ERR_USAGE, "zrt_engine_load in the middle of a step, or of a model without parameters");
     zrt__saver_wait(engine->saving.saver);
     ZRT_TRY(zrt__group_agree(group, zrt__engine_synchronize(engine)));
-    unsigned char is_one = zrt__group_rank(group) == 0 && zrt__is_checkpoint(folder);
-    ZRT_TRY(zrt__group_broadcast(group, &is_one, 1, 0));
+    char *path = NULL;
+    ZRT_TRY(zrt__share_path(group, folder, &path));
+    unsigned char is_one = zrt__group_rank(group) == 0 && zrt__is_checkpoint(path);
+    zrt_status status = zrt__group_broadcast(group, &is_one, 1, 0);
     options = options != NULL ? options : &none;
-    return is_one ? load_one(engine, folder, options) : load_newest(engine, folder, options);
+    if (status == ZRT_OK)
+        status = is_one ? load_one(engine, path, options) : load_newest(engine, path, options);
+    free(path);
+    return status;
 }

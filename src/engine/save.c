@@ -198,26 +198,47 @@ void zrt__saving_close(zrt_engine *engine)
 
 /* ---- saving ---- */
 
+zrt_status zrt__share_path(const zrt__group *group, const char *path, char **path_out)
+{
+    int64_t length = zrt__group_rank(group) == 0 && path != NULL ? (int64_t)strlen(path) : 0;
+    *path_out = NULL;
+    ZRT_TRY(zrt__group_broadcast(group, &length, sizeof length, 0));
+    char *copy = zrt__calloc((size_t)length + 1, 1);
+    zrt_status status = zrt__group_agree(group, copy != NULL ? ZRT_OK : ZRT_ERR_MEMORY);
+    if (status == ZRT_OK && zrt__group_rank(group) == 0)
+        memcpy(copy, path, (size_t)length);
+    if (status == ZRT_OK)
+        status = zrt__group_broadcast(group, copy, (size_t)length + 1, 0);
+    if (status != ZRT_OK) {
+        free(copy);
+        return status;
+    }
+    *path_out = copy;
+    return ZRT_OK;
+}
+
 zrt_status zrt_engine_claim_folder(zrt_engine *engine, const char *folder)
 {
     zrt__saving *s = &engine->saving;
     const zrt__group *world = zrt__context_world(engine->context);
-    bool is_new = s->folder == NULL || strcmp(s->folder, folder) != 0;
-    char *copy = is_new ? zrt__strdup(folder) : NULL;
+    char *path = NULL;
     int lock = -1;
-    zrt_status status = is_new && copy == NULL ? ZRT_ERR_MEMORY : ZRT_OK;
-    if (status == ZRT_OK && is_new && zrt__group_rank(world) == 0)
-        status = zrt__run_folder_claim(folder, &lock);
+    ZRT_TRY(zrt__share_path(world, folder, &path));
+    if (s->folder != NULL && strcmp(s->folder, path) == 0) {
+        free(path);
+        return ZRT_OK;
+    }
+    zrt_status status = zrt__group_rank(world) == 0 ? zrt__run_folder_claim(path, &lock) : ZRT_OK;
     status = zrt__group_agree(world, status);
-    if (status != ZRT_OK || !is_new) {
+    if (status != ZRT_OK) {
         zrt__run_folder_release(&lock);
-        free(copy);
+        free(path);
         return status;
     }
     if (s->folder != NULL)
         zrt__run_folder_release(&s->lock);
     free(s->folder);
-    s->folder = copy;
+    s->folder = path;
     s->lock = lock;
     return ZRT_OK;
 }
@@ -282,8 +303,8 @@ zrt_status zrt_engine_save_async(zrt_engine *engine, const char *folder, const z
                          "zrt_engine_save between micro-steps: save after the last one's zrt_engine_step");
     if (s->saver == NULL)
         return zrt__fail(ZRT_ERR_NOT_SUPPORTED, "model %s has no parameters to save", engine->model->name);
-    ZRT_TRY(zrt_engine_claim_folder(engine, folder));
     zrt__saver_wait(s->saver); /* its failure has been logged */
+    ZRT_TRY(zrt_engine_claim_folder(engine, folder));
     zrt__manifest manifest = {0};
     zrt_status status = device->event_synchronize(engine->metrics_ready);
     if (status == ZRT_OK)
@@ -294,7 +315,7 @@ zrt_status zrt_engine_save_async(zrt_engine *engine, const char *folder, const z
         status = fill_manifest(engine, options != NULL ? options : &none, &manifest);
     status = zrt__group_agree(world, status);
     if (status == ZRT_OK) {
-        zrt__save_request request = {.folder = folder,
+        zrt__save_request request = {.folder = s->folder,
                                      .manifest = &manifest,
                                      .source = {engine, copy_values, convert_values},
                                      .keep_last = options != NULL ? options->keep_last : 0,

@@ -17,19 +17,21 @@ typedef struct zrt__saving {
     zrt__layout layout;
     int *buffer_flat;    /* by buffer of the layout */
     char *configuration; /* resolved, JSON */
-    char *folder;        /* that is claimed; on rank 0 with its lock */
-    int lock;
+    char *folder;        /* that is claimed */
+    int lock;            /* rank 0's */
     zrt__user_blob *blobs;
     size_t n_blobs, blobs_capacity;
 } zrt__saving;
 
-/* Opens what saving needs. Collective. Local but for the communicator. */
+/* Opens what saving needs. Collective. */
 zrt_status zrt__saving_open(zrt_engine *engine, const zrt_config *config);
 void zrt__saving_close(zrt_engine *engine);
 
 /* The layout of a checkpoint of this plan. buffer_flat (may be NULL): by buffer, the flat that it is; given, released with free(). */
 zrt_status zrt__layout_from(const zrt__zero *zero, const zrt__settings *settings, zrt__layout *layout_out,
                             int **buffer_flat_out);
+/* Rank 0's path on all ranks. Gives. Collective. */
+zrt_status zrt__share_path(const zrt__group *group, const char *path, char **path_out);
 /* Plans the ring. */
 zrt_status zrt__plan_ring(const zrt__zero *zero, const zrt__settings *settings, zrt__memory *memory, zrt__ref *ring_out,
                           int64_t *bytes_out);

@@ -23,9 +23,11 @@ static zrt_status unwritable(const char *folder, int error)
 
 static zrt_status holds_run(const char *folder)
 {
-    return tool_fail(ZRT_ERR_USAGE,
-                     "output folder '%s' already holds a run (%s); choose another with --output-dir, or remove it",
-                     folder, MARK);
+    return tool_fail(
+        ZRT_ERR_USAGE,
+        "output folder '%s' already holds a run (%s); choose another with --output-dir, remove it, or go on from "
+        "it with --resume-from-checkpoint auto",
+        folder, MARK);
 }
 
 zrt_status run_folder_path(const char *folder, const char *name, char **path_out)
@@ -45,13 +47,13 @@ static zrt_status refuse_existing_run(const char *folder)
     return status;
 }
 
-zrt_status run_folder_check(const char *given)
+zrt_status run_folder_check(const char *given, bool takes_run)
 {
     const char *folder = given ? given : PARENT;
     char path[PATH_MAX];
     if (!*folder || strlen(folder) >= sizeof path)
         return unwritable(folder, *folder ? ENAMETOOLONG : ENOENT);
-    if (given)
+    if (given && !takes_run)
         ZRT_TRY(refuse_existing_run(given));
     /* The nearest folder that is there decides. */
     snprintf(path, sizeof path, "%s", folder);
@@ -88,7 +90,7 @@ static int make_parents(const char *folder)
     return 0;
 }
 
-zrt_status run_folder_create(const char *given, char **path_out)
+zrt_status run_folder_create(const char *given, bool takes_run, char **path_out)
 {
     *path_out = NULL;
     if (given) {
@@ -97,7 +99,8 @@ zrt_status run_folder_create(const char *given, char **path_out)
             error = errno;
         if (error)
             return unwritable(given, error);
-        ZRT_TRY(refuse_existing_run(given));
+        if (!takes_run)
+            ZRT_TRY(refuse_existing_run(given));
         *path_out = strdup(given);
         return *path_out ? ZRT_OK : tool_fail(ZRT_ERR_MEMORY, "out of memory for the name of the output folder");
     }

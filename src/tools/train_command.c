@@ -9,6 +9,7 @@
 
 #include "tools/run_folder.h"
 #include "tools/tool_report.h"
+#include "tools/train_resume.h"
 #include "tools/train_run.h"
 
 /* Counting more than this would take longer than a user wants to wait. */
@@ -74,7 +75,10 @@ static zrt_status print_plan(train_run *run)
 
 static zrt_status check_folder(const train_run *run)
 {
-    return tool_agree(run->context, zrt_rank(run->context) == 0 ? run_folder_check(run->options->output_dir) : ZRT_OK);
+    ZRT_TRY(tool_agree(run->context, train_resume_check(run)));
+    return tool_agree(run->context, zrt_rank(run->context) == 0
+                                        ? run_folder_check(run->options->output_dir, train_resume_takes_folder(run))
+                                        : ZRT_OK);
 }
 
 /* What counting would have reached on the same text. */
@@ -101,6 +105,7 @@ static zrt_status train(train_run *run)
     ZRT_TRY(train_run_create_engine(run));
     ZRT_TRY(train_run_begin_folder(run));
     ZRT_TRY(train_loop(run));
+    ZRT_TRY(train_load_best(run));
     ZRT_TRY(train_run_save(run));
     if (run->eval_data && !run->stopped)
         ZRT_TRY(tool_agree(run->context, compare_with_trigram(run)));

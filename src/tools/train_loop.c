@@ -4,9 +4,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "tools/tool_report.h"
 #include "tools/train_progress.h"
+#include "tools/train_resume.h"
 #include "tools/train_run.h"
 
 /* Late enough that everything is warm, early enough that a short run has it. */
@@ -38,6 +40,8 @@ typedef struct loop {
     train_progress *progress;
     int64_t step;   /* done */
     int64_t logged; /* the last of them with a row */
+    int64_t saved;  /* the last of them with a checkpoint */
+    double saved_at;
 } loop;
 
 static zrt_status micro_step(loop *l, bool first)
@@ -58,13 +62,35 @@ static zrt_status micro_step(loop *l, bool first)
     return zrt_engine_step(run->engine);
 }
 
+static double now(void)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+}
+
+/* Whether a checkpoint follows this step; of the minutes rank 0's clock decides. */
+static zrt_status find_save(loop *l, int64_t number, bool *saves_out)
+{
+    const train_run *run = l->run;
+    const train_settings *settings = &run->settings;
+    *saves_out = train_run_saves(run) &&
+                 (number == run->n_steps || (settings->save_steps > 0 && number % settings->save_steps == 0));
+    if (*saves_out || settings->save_minutes <= 0)
+        return ZRT_OK;
+    bool is_late = zrt_rank(run->context) == 0 && now() - l->saved_at >= 60 * settings->save_minutes;
+    zrt_status status = zrt_agree(run->context, is_late ? STOP : ZRT_OK);
+    *saves_out = status == STOP;
+    return *saves_out ? ZRT_OK : status;
+}
+
 static bool is_due(int64_t step, int64_t every, int64_t last)
 {
     return step == last || (every > 0 && step % every == 0);
 }
 
 /* The row of a step: its metrics, and the evaluation when there is one. */
-static zrt_status log_step(loop *l, bool evaluates)
+static zrt_status log_step(loop *l, bool evaluates, double *eval_loss_out)
 {
     train_run *run = l->run;
     zrt_metrics metrics;
@@ -75,12 +101,19 @@ static zrt_status log_step(loop *l, bool evaluates)
     if (evaluates) {
         ZRT_TRY(zrt_loader_seek(run->eval_loader, 0));
         ZRT_TRY(zrt_engine_evaluate(run->engine, run->eval_loader, &eval_loss, &counted));
-        run->eval_loss = eval_loss;
+        run->eval_loss = *eval_loss_out = eval_loss;
     }
     ZRT_TRY(train_progress_log(l->progress, &metrics, evaluates ? &eval_loss : NULL));
     train_progress_resume(l->progress);
     l->logged = l->step;
     return ZRT_OK;
+}
+
+static zrt_status save(loop *l, const double *eval_loss)
+{
+    l->saved = l->step;
+    l->saved_at = now();
+    return train_save_checkpoint(l->run, l->progress, eval_loss);
 }
 
 static zrt_status one_step(loop *l)
@@ -94,10 +127,14 @@ static zrt_status one_step(loop *l)
     for (int64_t i = 0; i < settings->accumulation; i++)
         ZRT_TRY(micro_step(l, i == 0));
     l->step = number;
-    bool evaluates = run->eval_loader && is_due(number, settings->eval_steps, run->n_steps);
+    bool saves;
+    double eval_loss;
+    ZRT_TRY(find_save(l, number, &saves));
+    bool evaluates =
+        run->eval_loader && (is_due(number, settings->eval_steps, run->n_steps) || (saves && settings->keep_best > 0));
     if (evaluates || is_due(number, settings->logging_steps, run->n_steps))
-        return log_step(l, evaluates);
-    return ZRT_OK;
+        ZRT_TRY(log_step(l, evaluates, &eval_loss));
+    return saves ? save(l, evaluates ? &eval_loss : NULL) : ZRT_OK;
 }
 
 static zrt_status steps(loop *l)
@@ -111,16 +148,21 @@ static zrt_status steps(loop *l)
     if (zrt_rank(l->run->context) == 0)
         fprintf(stderr, "%s: stopped by a signal after step %lld of %lld\n", tool_report_program(), (long long)l->step,
                 (long long)l->run->n_steps);
-    return l->step > l->logged ? log_step(l, false) : ZRT_OK;
+    double unused;
+    if (l->step > l->logged)
+        ZRT_TRY(log_step(l, false, &unused));
+    return train_run_saves(l->run) && l->step > l->saved ? save(l, NULL) : ZRT_OK;
 }
 
 zrt_status train_loop(train_run *run)
 {
-    loop l = {.run = run};
+    loop l = {
+        .run = run, .step = run->first_step, .logged = run->first_step, .saved = run->first_step, .saved_at = now()};
     zrt_status status = tool_agree(run->context, train_progress_open(run, &l.progress));
     if (status == ZRT_OK) {
         watch_signals(true);
         status = tool_agree(run->context, steps(&l));
+        zrt_engine_save_wait(run->engine); /* a failure has been told as a warning */
         watch_signals(false);
     }
     train_progress_close(&l.progress);

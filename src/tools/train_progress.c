@@ -17,6 +17,7 @@ struct train_progress {
     double begin;                   /* of the time that counts since the last row */
     double paused;                  /* when; 0: not paused */
     int64_t step, skipped, samples; /* at the last row */
+    int64_t timed_step;             /* since when time counts: the last row's, or where this run went on */
 };
 
 static double now(void)
@@ -41,6 +42,10 @@ zrt_status train_progress_open(const train_run *run, train_progress **progress_o
     zrt_status status = zrt_monitor_create(run->context, &options, &progress->monitor);
     free(path);
     progress->begin = now();
+    progress->step = run->logged_step;
+    progress->skipped = run->logged_skipped;
+    progress->samples = zrt_loader_position(run->train_loader);
+    progress->timed_step = run->first_step;
     return status;
 }
 
@@ -58,7 +63,7 @@ zrt_status train_progress_log(train_progress *progress, const zrt_metrics *metri
     double end = progress->paused > 0 ? progress->paused : now();
     double seconds = end - progress->begin;
     int64_t samples = zrt_loader_position(run->train_loader), n_rows = zrt_dataset_n_rows(run->train_data);
-    int64_t n_steps = metrics->step - progress->step;
+    int64_t n_steps = metrics->step - progress->timed_step;
     const zrt_metrics_row row = {
         .step = metrics->step,
         .epoch = n_rows > 0 ? (double)samples / (double)n_rows : 0,
@@ -74,11 +79,17 @@ zrt_status train_progress_log(train_progress *progress, const zrt_metrics *metri
         .memory_bytes = (int64_t)zrt_engine_memory_bytes(run->engine),
         .samples = samples,
     };
-    progress->step = metrics->step;
+    progress->step = progress->timed_step = metrics->step;
     progress->skipped = metrics->skipped;
     progress->samples = samples;
     progress->begin = progress->paused > 0 ? progress->paused : end;
     return zrt_monitor_log(progress->monitor, &row);
+}
+
+void train_progress_position(const train_progress *progress, int64_t *step_out, int64_t *skipped_out)
+{
+    *step_out = progress->step;
+    *skipped_out = progress->skipped;
 }
 
 void train_progress_pause(train_progress *progress)

@@ -14,6 +14,9 @@ void train_progress_close(train_progress **progress);
 /* One row of a step; eval_loss NULL: not evaluated there. Local. */
 zrt_status train_progress_log(train_progress *progress, const zrt_metrics *metrics, const double *eval_loss);
 
+/* The step of the last row, and the steps skipped up to it. */
+void train_progress_position(const train_progress *progress, int64_t *step_out, int64_t *skipped_out);
+
 /* Time between these is not a step's. */
 void train_progress_pause(train_progress *progress);
 void train_progress_resume(train_progress *progress);

@@ -10,6 +10,7 @@
 
 #include "tools/run_folder.h"
 #include "tools/tool_report.h"
+#include "tools/train_resume.h"
 
 #define DEFAULT_MODEL "small"
 #define LONGEST_DEFAULT_LENGTH 1024
@@ -247,9 +248,7 @@ static zrt_status begin_folder(train_run *run)
 {
     char *json = NULL;
     ZRT_TRY(zrt_config_print(run->config, zrt_size(run->context), zrt_model_get_info(run->model)->hidden_size, &json));
-    zrt_status status = run_folder_create(run->options->output_dir, &run->folder);
-    if (status == ZRT_OK)
-        status = write_plan(run);
+    zrt_status status = write_plan(run);
     /* Last, because it is what marks the folder as a run's. */
     if (status == ZRT_OK)
         status = run_folder_write(run->folder, "resolved.json", json);
@@ -259,7 +258,14 @@ static zrt_status begin_folder(train_run *run)
 
 zrt_status train_run_begin_folder(train_run *run)
 {
-    return tool_agree(run->context, zrt_rank(run->context) == 0 ? begin_folder(run) : ZRT_OK);
+    bool is_first = zrt_rank(run->context) == 0;
+    zrt_status status = ZRT_OK;
+    if (is_first)
+        status = run_folder_create(run->options->output_dir, train_resume_takes_folder(run), &run->folder);
+    ZRT_TRY(tool_agree(run->context, status));
+    ZRT_TRY(tool_agree(run->context, zrt_engine_claim_folder(run->engine, run->folder)));
+    ZRT_TRY(train_resume(run));
+    return tool_agree(run->context, is_first ? begin_folder(run) : ZRT_OK);
 }
 
 static bool is_set(const train_run *run, const char *key)

@@ -23,12 +23,17 @@ typedef struct train_run {
     zrt_tokenizer *tokenizer; /* of JSONL and of a folder that has one; NULL: none */
     bool is_jsonl;
     train_settings settings;
-    int64_t length;   /* tokens a row */
-    int64_t n_steps;  /* of the whole run */
-    double eval_loss; /* of the last evaluation */
-    bool stopped;     /* by a signal */
-    char *folder;     /* rank 0's, once it is made */
+    int64_t length;                      /* tokens a row */
+    int64_t n_steps;                     /* of the whole run */
+    double eval_loss;                    /* of the last evaluation */
+    bool stopped;                        /* by a signal */
+    char *folder;                        /* rank 0's, once it is made */
+    int64_t first_step;                  /* done before this run: 0, or those of the checkpoint that it goes on from */
+    int64_t logged_step, logged_skipped; /* of the last row before it */
 } train_run;
+
+/* True when the options ask for checkpoints. */
+bool train_run_saves(const train_run *run);
 
 /* Reads the configuration and opens the model. Collective, as all below: all ranks get the same status and the message is out. */
 zrt_status train_run_configure(train_run *run);

@@ -28,6 +28,38 @@ static zrt_status get_count(const question *q, const char *key, int64_t *count_o
     return ZRT_OK;
 }
 
+/* Takes the quotes and backslashes off a JSON string. */
+static void unquote(char *text)
+{
+    char *to = text;
+    for (const char *from = text; *from != '\0'; from++) {
+        if (*from == '"')
+            continue;
+        if (*from == '\\' && from[1] != '\0')
+            from++;
+        *to++ = *from;
+    }
+    *to = '\0';
+}
+
+static zrt_status get_saving(const question *q, train_settings *s)
+{
+    char best[8];
+    ZRT_TRY(get_count(q, "zerort.arguments.save_steps", &s->save_steps));
+    ZRT_TRY(get(q, "zerort.arguments.save_minutes", &s->save_minutes));
+    ZRT_TRY(get_count(q, "zerort.arguments.save_total_limit", &s->keep_last));
+    ZRT_TRY(get_count(q, "zerort.arguments.save_best_limit", &s->keep_best));
+    ZRT_TRY(zrt_config_get(q->config, q->n_ranks, q->hidden_size, "zerort.arguments.load_best_model_at_end", best,
+                           sizeof best));
+    s->load_best = strcmp(best, "true") == 0;
+    if (s->load_best && s->keep_best == 0)
+        s->keep_best = 1;
+    ZRT_TRY(zrt_config_get(q->config, q->n_ranks, q->hidden_size, "zerort.arguments.resume_from_checkpoint", s->resume,
+                           sizeof s->resume));
+    unquote(s->resume);
+    return ZRT_OK;
+}
+
 zrt_status train_settings_read(zrt_config *config, int n_ranks, int64_t hidden_size, train_settings *s)
 {
     const question q = {config, n_ranks, hidden_size};
@@ -46,5 +78,5 @@ zrt_status train_settings_read(zrt_config *config, int n_ranks, int64_t hidden_s
     char drop[8];
     ZRT_TRY(zrt_config_get(config, n_ranks, hidden_size, "dataloader_drop_last", drop, sizeof drop));
     s->drop_last = strcmp(drop, "true") == 0;
-    return ZRT_OK;
+    return get_saving(&q, s);
 }

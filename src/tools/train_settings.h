@@ -16,6 +16,11 @@ typedef struct train_settings {
     double epochs;
     int64_t logging_steps, eval_steps; /* 0: never */
     uint64_t seed;
+    int64_t save_steps; /* 0: never */
+    double save_minutes;
+    int64_t keep_last, keep_best;
+    bool load_best;
+    char resume[4096]; /* never, auto, must or a folder */
 } train_settings;
 
 /* Local. Errors are those of resolving. */
