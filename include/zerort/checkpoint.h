@@ -70,6 +70,20 @@ ZRT_EXPORT int64_t zrt_engine_step_count(const zrt_engine *engine);
 /* The path of the checkpoint with the smallest metric in a run folder. Gives, released with free(); ZRT_END where none has one. Local. */
 ZRT_EXPORT zrt_status zrt_checkpoint_find_best(const char *folder, char **path_out);
 
+/* ---- without an engine, on one rank; local ---- */
+
+/* Describes a checkpoint, or every one of a run folder: step, ranks, model, sizes, and whether it is whole (read in full) and why
+ * not. ZRT_ERR_INPUT where one is damaged or the folder has none, after all have been printed. */
+ZRT_EXPORT zrt_status zrt_checkpoint_inspect(const char *folder, FILE *file);
+/* Only whether they are whole. */
+ZRT_EXPORT zrt_status zrt_checkpoint_verify(const char *folder, FILE *file);
+
+/* Writes the parameters of a checkpoint, or of a run folder's newest, as a folder that transformers opens: config.json and safetensors,
+ * in several files with an index when large; a piece at a time. dtype "fp32", "fp16", "bf16"; NULL: that of its config.json. */
+ZRT_EXPORT zrt_status zrt_checkpoint_export(const char *folder, const char *out, const char *dtype);
+/* Makes a run folder with checkpoint-0 of a Hugging Face folder, from which training starts; it has no optimizer states. */
+ZRT_EXPORT zrt_status zrt_checkpoint_import(const char *hf_folder, const char *out);
+
 #ifdef __cplusplus
 }
 #endif

@@ -192,7 +192,7 @@ static zrt_status load_scalars(loading *l)
     /* Another precision has another scaler, which starts anew. */
     const char *dtype = zrt_dtype_name(engine->settings.zero.compute_dtype);
     if (strcmp(dtype, zrt__restore_manifest(l->restore)->compute_dtype) != 0 ||
-        !engine->settings.rules.dynamic_loss_scale) {
+        zrt__restore_manifest(l->restore)->optimizer == NULL || !engine->settings.rules.dynamic_loss_scale) {
         state->loss_scale = engine->settings.initial_loss_scale;
         state->scaler_iteration = 0;
         state->last_overflow = -1;

@@ -15,7 +15,12 @@ zrt_status zrt__hf_config_read(const char *path, const char *name, const char *t
  * string that the caller releases with free(). ZRT_ERR_NOT_SUPPORTED where transformers has no such model. */
 zrt_status zrt__hf_config_text(const zrt_model *model, zrt_dtype stored, char **text_out);
 
-/* Writes it to FOLDER/config.json, through a temporary file. Local. */
+/* The dtype that a config.json names; fp32 where it names none. Errors: ZRT_ERR_NOT_SUPPORTED (another than fp32, fp16, bf16). */
+zrt_status zrt__hf_config_dtype(const char *text, zrt_dtype *dtype_out);
+/* The same text, or one that names `stored` where it names another dtype. Gives. */
+zrt_status zrt__hf_config_with_dtype(const char *text, zrt_dtype stored, char **text_out);
+
+/* Writes it, naming `stored`, to FOLDER/config.json, through a temporary file. Local. */
 zrt_status zrt__hf_config_write(const zrt_model *model, zrt_dtype stored, const char *folder);
 
 #endif

@@ -115,6 +115,51 @@ zrt_status zrt__hf_config_text(const zrt_model *model, zrt_dtype stored, char **
     return line == NULL ? ZRT_ERR_MEMORY : ZRT_OK;
 }
 
+/* Under the name of transformers 5 or that of 4. */
+static const char *dtype_key(const json_t *object)
+{
+    return json_object_get(object, "torch_dtype") != NULL && json_object_get(object, "dtype") == NULL ? "torch_dtype"
+                                                                                                      : "dtype";
+}
+
+zrt_status zrt__hf_config_dtype(const char *text, zrt_dtype *dtype_out)
+{
+    static const zrt_dtype dtypes[] = {ZRT_FLOAT32, ZRT_FLOAT16, ZRT_BFLOAT16};
+    json_error_t error;
+    json_t *object = json_loads(text, 0, &error);
+    if (object == NULL)
+        return zrt__fail(ZRT_ERR_INPUT, "config.json:%d: %s", error.line, error.text);
+    const char *name = json_string_value(json_object_get(object, dtype_key(object)));
+    zrt_status status = ZRT_OK;
+    size_t i = 0, n = sizeof dtypes / sizeof *dtypes;
+    *dtype_out = ZRT_FLOAT32;
+    while (name != NULL && i < n && strcmp(torch_name(dtypes[i]), name) != 0)
+        i++;
+    if (i == n)
+        status = zrt__fail(ZRT_ERR_NOT_SUPPORTED, "config.json: dtype %.64s; choose fp32, fp16 or bf16", name);
+    else
+        *dtype_out = dtypes[i];
+    json_decref(object);
+    return status;
+}
+
+zrt_status zrt__hf_config_with_dtype(const char *text, zrt_dtype stored, char **text_out)
+{
+    json_t *object = json_loads(text, 0, NULL);
+    const char *key = dtype_key(object), *name = json_string_value(json_object_get(object, key));
+    char *changed = NULL;
+    if (object == NULL || (name != NULL && strcmp(name, torch_name(stored)) == 0)) {
+        changed = zrt__strdup(text);
+    } else if (json_object_set_new(object, key, json_string(torch_name(stored))) == 0) {
+        char *dumped = json_dumps(object, JSON_INDENT(2) | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(17));
+        changed = dumped != NULL ? zrt__format("%s\n", dumped) : NULL;
+        free(dumped);
+    }
+    json_decref(object);
+    *text_out = changed;
+    return changed != NULL ? ZRT_OK : zrt__fail(ZRT_ERR_MEMORY, "config.json: no memory for its text");
+}
+
 static zrt_status write_file(const char *path, const char *text)
 {
     FILE *file = fopen(path, "wb");
@@ -131,8 +176,11 @@ static zrt_status write_file(const char *path, const char *text)
 
 zrt_status zrt__hf_config_write(const zrt_model *model, zrt_dtype stored, const char *folder)
 {
-    char *text;
-    ZRT_TRY(zrt__hf_config_text(model, stored, &text));
+    char *text, *original;
+    ZRT_TRY(zrt__hf_config_text(model, stored, &original));
+    zrt_status changed = zrt__hf_config_with_dtype(original, stored, &text);
+    free(original);
+    ZRT_TRY(changed);
     char *path = zrt__format("%s/config.json", folder), *temporary = zrt__format("%s/config.json.tmp", folder);
     zrt_status status = path == NULL || temporary == NULL ? ZRT_ERR_MEMORY : write_file(temporary, text);
     if (status == ZRT_OK && rename(temporary, path) != 0)

@@ -6,6 +6,7 @@
 
 #include <zerort/zerort.h>
 
+#include "tools/checkpoint_command.h"
 #include "tools/tokenize_command.h"
 #include "tools/tool_options.h"
 #include "tools/tool_report.h"
@@ -44,10 +45,14 @@ static int run_tokenize(int argc, char **argv)
 }
 
 static const subcommand subcommands[] = {
+    {"export", "write a Hugging Face folder out of a checkpoint or a run", export_command},
     {"generate", "continue a prompt with a model", run_generate},
+    {"import", "make a run folder with a checkpoint out of a Hugging Face folder", import_command},
+    {"inspect", "tell what is in a checkpoint, or in all of a run, and whether it is whole", inspect_command},
     {"models", "list the presets of --model", run_models},
     {"plan", "print the memory plan and the schedule of a run, for any number of ranks", run_plan},
     {"tokenize", "encode text into a file of tokens", run_tokenize},
+    {"verify", "read every byte of a checkpoint, or of all of a run", verify_command},
 };
 #define N_SUBCOMMANDS (sizeof subcommands / sizeof *subcommands)
 
