@@ -5,7 +5,10 @@
  *                            [--device cpu]
  *
  * Prints one JSON line of relative deviations, each the worst: logits and gradients (relative norm), losses, gradient
- * norms (relative), final parameters (relative norm), and the number of generated tokens that differ. What a case does not have is left out. */
+ * norms (relative), final parameters (relative norm), and the number of generated tokens that differ. What a case does not have is left out.
+ *
+ * A folder that holds an adapter is opened with the base model that it names. `merged` is then the deviation of what
+ * zrt_adapter_merge makes of the base model and the adapter that was saved after training. */
 #include "config.h"
 
 #include <getopt.h>
@@ -219,6 +222,8 @@ static double compare_tensors(zrt_engine *engine, const zrt_model *model, zrt__s
             n *= dims[i];
         char key[512];
         snprintf(key, sizeof key, "%s.%s", prefix, name);
+        if (zrt_model_get_lora(model) != NULL) /* peft's name */
+            snprintf(key, sizeof key, "%s.base_model.model.%s", prefix, name);
         if (zrt__safetensors_find(file, key) == NULL)
             continue;
         float *values = need(malloc((size_t)n * sizeof *values)),
@@ -289,6 +294,57 @@ static zrt__safetensors *open_file(const char *folder, const char *name)
     return file;
 }
 
+/* Worst relative norm of the deviation of a folder's tensors from those of a file. */
+static double compare_files(const char *folder, zrt__safetensors *expected_file)
+{
+    zrt__safetensors *file = NULL;
+    double worst = 0;
+    check(zrt__safetensors_open(folder, &file), folder);
+    for (size_t i = 0; i < zrt__safetensors_count(expected_file); i++) {
+        const zrt__safetensors_entry *entry = zrt__safetensors_get(expected_file, i);
+        int64_t n = entry->n_elements;
+        float *values = need(malloc((size_t)n * sizeof *values)),
+              *expected = need(malloc((size_t)n * sizeof *expected));
+        check(zrt__safetensors_read(file, entry->name, 0, n, values), entry->name);
+        check(zrt__safetensors_read_entry(entry, 0, n, expected), entry->name);
+        double difference = 0, norm = 0;
+        for (int64_t k = 0; k < n; k++) {
+            difference += ((double)values[k] - expected[k]) * ((double)values[k] - expected[k]);
+            norm += (double)expected[k] * expected[k];
+        }
+        double relative = norm > 0 ? sqrt(difference / norm) : sqrt(difference);
+        worst = relative <= worst ? worst : relative;
+        free(values);
+        free(expected);
+    }
+    zrt__safetensors_close(&file);
+    return worst;
+}
+
+/* Saves the adapter, merges it into its base model and compares that. */
+static double compare_merged(zrt_context *context, zrt_engine *engine, const char *folder)
+{
+    char adapter[] = "/tmp/parity-adapter-XXXXXX", merged[] = "/tmp/parity-merged-XXXXXX", *base = NULL, command[256];
+    double worst = 0;
+    if (zrt_rank(context) == 0 && (mkdtemp(adapter) == NULL || mkdtemp(merged) == NULL)) {
+        fprintf(stderr, "parity: cannot make folders in /tmp\n");
+        MPI_Abort(MPI_COMM_WORLD, 1);
+    }
+    check(zrt_engine_save_pretrained(engine, adapter, ZRT_FLOAT32), "saving the adapter");
+    if (zrt_rank(context) != 0)
+        return 0;
+    zrt__safetensors *expected = open_file(folder, "merged.safetensors");
+    check(zrt_adapter_find_base(folder, &base), "base model");
+    check(zrt_adapter_merge(base, adapter, merged), "merging");
+    worst = compare_files(merged, expected);
+    zrt__safetensors_close(&expected);
+    free(base);
+    snprintf(command, sizeof command, "rm -rf %s %s", adapter, merged);
+    if (system(command) != 0)
+        fprintf(stderr, "parity: %s failed\n", command);
+    return worst;
+}
+
 static void compare(zrt_context *context, const run_options *options)
 {
     zrt_model *model = NULL;
@@ -312,6 +368,8 @@ static void compare(zrt_context *context, const run_options *options)
     double losses, norms;
     compare_training(context, engine, options, file, &t, &losses, &norms);
     double finals = compare_tensors(engine, model, file, "final", ZRT_STATE_PARAMETER);
+    bool is_adapter = zrt_model_get_lora(model) != NULL;
+    double merged = is_adapter ? compare_merged(context, engine, options->folder) : 0;
     zrt_engine_destroy(&engine);
     zrt__safetensors_close(&file);
     free(t.ids);
@@ -323,6 +381,8 @@ static void compare(zrt_context *context, const run_options *options)
            grads, losses, norms, finals);
     if (generates)
         printf(", \"generated\": %d", generated);
+    if (is_adapter)
+        printf(", \"merged\": %.3e", merged);
     printf("}\n");
 }
 

@@ -7,6 +7,7 @@
 #include <zerort/data.h>
 #include <zerort/engine.h>
 #include <zerort/log.h>
+#include <zerort/lora.h>
 #include <zerort/model.h>
 #include <zerort/models.h>
 #include <zerort/monitor.h>

@@ -66,6 +66,10 @@ typedef struct zrt__safetensors_tensor {
  * append in the order of `tensors`. Names and specs are copied. Everything goes to temporary names until commit. Local. */
 zrt_status zrt__safetensors_writer_create(const char *folder, size_t n_tensors, const zrt__safetensors_tensor *tensors,
                                           size_t max_file_bytes, zrt__safetensors_writer **writer_out);
+/* The same into one file FOLDER/NAME, which says nothing of the folder's model. */
+zrt_status zrt__safetensors_writer_create_file(const char *folder, const char *name, size_t n_tensors,
+                                               const zrt__safetensors_tensor *tensors,
+                                               zrt__safetensors_writer **writer_out);
 /* The next n elements, of `dtype`, converted to the dtype of the tensor they belong to. They may be part of a tensor but
  * not cross into the next one. Integers are not converted. */
 zrt_status zrt__safetensors_writer_append(zrt__safetensors_writer *writer, const void *data, zrt_dtype dtype,

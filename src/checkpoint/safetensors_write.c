@@ -29,6 +29,7 @@ typedef struct output_file {
 
 struct zrt__safetensors_writer {
     char *folder;
+    char *only; /* name of the one file; NULL: a model's */
     zrt__safetensors_tensor *tensors;
     size_t n_tensors;
     output_file *files;
@@ -69,6 +70,7 @@ void zrt__safetensors_writer_destroy(zrt__safetensors_writer **writer)
     free(w->tensors);
     free(w->files);
     free(w->folder);
+    free(w->only);
     free(w);
     *writer = NULL;
 }
@@ -240,7 +242,7 @@ static zrt_status make_files(zrt__safetensors_writer *writer, size_t limit)
         output_file *file = &writer->files[i];
         *file = (output_file){.fd = -1, .first = first, .end = file_end(writer, first, limit)};
         writer->n_files = i + 1;
-        file->path = n == 1 ? zrt__format("%s/" SINGLE, writer->folder)
+        file->path = n == 1 ? zrt__format("%s/%s", writer->folder, writer->only != NULL ? writer->only : SINGLE)
                             : zrt__format("%s/model-%05zu-of-%05zu.safetensors", writer->folder, i + 1, n);
         file->temporary = file->path == NULL ? NULL : zrt__format("%s.tmp", file->path);
         if (file->temporary == NULL)
@@ -251,8 +253,8 @@ static zrt_status make_files(zrt__safetensors_writer *writer, size_t limit)
     return ZRT_OK;
 }
 
-zrt_status zrt__safetensors_writer_create(const char *folder, size_t n_tensors, const zrt__safetensors_tensor *tensors,
-                                          size_t max_file_bytes, zrt__safetensors_writer **writer_out)
+static zrt_status create(const char *folder, const char *only, size_t n_tensors, const zrt__safetensors_tensor *tensors,
+                         size_t max_file_bytes, zrt__safetensors_writer **writer_out)
 {
     if (n_tensors == 0)
         return zrt__fail(ZRT_ERR_USAGE, "%s: nothing to write", folder);
@@ -260,7 +262,9 @@ zrt_status zrt__safetensors_writer_create(const char *folder, size_t n_tensors, 
     if (writer == NULL)
         return ZRT_ERR_MEMORY;
     writer->folder = zrt__strdup(folder);
-    zrt_status status = writer->folder == NULL ? ZRT_ERR_MEMORY : copy_tensors(writer, n_tensors, tensors);
+    writer->only = only != NULL ? zrt__strdup(only) : NULL;
+    bool made = writer->folder != NULL && (only == NULL || writer->only != NULL);
+    zrt_status status = made ? copy_tensors(writer, n_tensors, tensors) : ZRT_ERR_MEMORY;
     if (status == ZRT_OK)
         status = make_files(writer, max_file_bytes);
     if (status == ZRT_OK)
@@ -273,6 +277,19 @@ zrt_status zrt__safetensors_writer_create(const char *folder, size_t n_tensors, 
     }
     *writer_out = writer;
     return ZRT_OK;
+}
+
+zrt_status zrt__safetensors_writer_create(const char *folder, size_t n_tensors, const zrt__safetensors_tensor *tensors,
+                                          size_t max_file_bytes, zrt__safetensors_writer **writer_out)
+{
+    return create(folder, NULL, n_tensors, tensors, max_file_bytes, writer_out);
+}
+
+zrt_status zrt__safetensors_writer_create_file(const char *folder, const char *name, size_t n_tensors,
+                                               const zrt__safetensors_tensor *tensors,
+                                               zrt__safetensors_writer **writer_out)
+{
+    return create(folder, name, n_tensors, tensors, 0, writer_out);
 }
 
 zrt_status zrt__safetensors_writer_append(zrt__safetensors_writer *writer, const void *data, zrt_dtype dtype, int64_t n)
@@ -370,6 +387,8 @@ static zrt_status commit(zrt__safetensors_writer *writer, output_file *index, co
     if (sharded)
         ZRT_TRY(file_rename(index));
     ZRT_TRY(sync_folder(writer->folder));
+    if (writer->only != NULL)
+        return ZRT_OK;
     unlink(sharded ? single : index->path);
     remove_old_shards(writer);
     return sync_folder(writer->folder);

@@ -47,6 +47,9 @@ typedef union zrt__attributes {
         int64_t index; /* which row of the middle dimension */
     } last;
     struct {
+        int64_t first; /* column of the wide operand that the narrow one's first is */
+    } columns;
+    struct {
         float beta1, beta2, eps, weight_decay, momentum, dampening, lr_factor;
         bool adam_w_mode, bias_correction, nesterov;
     } optimizer;
@@ -144,6 +147,8 @@ typedef struct zrt__step_rules {
  *                           hash_mix(seed, sample_ids[b])), word e % 4, >= p. Its own backward pass is the same call on dy. Attention's dropout draws the same way with e = (h T + tq) T + tk.
  * last_position_forward     in x T [B,T,C]; out y T [B,1,C]
  * last_position_backward    in dy T [B,1,C]; out dx T [B,T,C]
+ * columns_get               in x T [n,M]; out y T [n,m] = columns first .. first + m of x.  attributes.columns
+ * columns_add               in x T [n,M], d T [n,m]; out y T [n,M] = x, with d added to columns first .. first + m. in place: y <- x.  attributes.columns
  * cross_entropy_forward     in logits T [n,V], labels i32 [n]; out sums f64 [2] (acc: loss sum, counted), lse f32 [n]. A label outside [0,V) other than -100 counts as non-finite loss.
  * cross_entropy_backward    in logits T [n,V], labels, lse, scale f32 [1]; out dlogits T [n,V] = (softmax - onehot) * scale, 0 where not counted. in place: dlogits <- logits
  * cross_entropy             in logits T [n,V], labels, scale f32 [1]; out sums f64 [2] (acc), dlogits T [n,V]: both of the above in one pass. in place: dlogits <- logits
@@ -175,6 +180,7 @@ typedef struct zrt__step_rules {
     X(rope) X(attention_forward) X(attention_backward) X(attention_cached)                \
     X(activation_forward) X(activation_backward) X(glu_forward) X(glu_backward)           \
     X(add) X(mul) X(scale) X(dropout) X(last_position_forward) X(last_position_backward)  \
+    X(columns_get) X(columns_add)                                                         \
     X(cross_entropy_forward) X(cross_entropy_backward) X(cross_entropy)                   \
     X(user_forward) X(user_backward)                                                      \
     X(zero) X(convert) X(accumulate) X(sum_squares) X(gradient_reduced)                   \

@@ -2,6 +2,7 @@
 #include "config.h"
 
 #include <errno.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -11,9 +12,47 @@
 #include "checkpoint/safetensors.h"
 #include "engine/engine.h"
 #include "nn/hf_config.h"
+#include "nn/lora_config.h"
+#include "nn/text_file.h"
 
 /* Shards of 5 GB, as transformers saves. */
 #define MAX_FILE_BYTES ((size_t)5000000000)
+
+/* Of a model with LoRA only the adapter is written, as peft does. */
+static bool is_written(const zrt_model *model, const zrt__parameter *parameter)
+{
+    return model->lora == NULL || parameter->adapter || parameter->saved;
+}
+
+static zrt_status list_tensors(const zrt_model *model, zrt_dtype dtype, zrt__safetensors_tensor *tensors, size_t *n_out)
+{
+    *n_out = 0;
+    for (size_t i = 0; i < model->n_parameters; i++) {
+        const zrt__parameter *parameter = &model->parameters[i];
+        if (!is_written(model, parameter))
+            continue;
+        zrt__safetensors_tensor *tensor = &tensors[(*n_out)++];
+        *tensor = (zrt__safetensors_tensor){
+            .name = zrt__format("%s%s", model->lora != NULL ? ZRT__ADAPTER_PREFIX : "", parameter->name),
+            .dtype = dtype,
+            .n_dims = parameter->n_dims};
+        memcpy(tensor->dims, parameter->dims, sizeof tensor->dims);
+        if (tensor->name == NULL)
+            return ZRT_ERR_MEMORY;
+    }
+    return ZRT_OK;
+}
+
+static zrt_status write_config(const zrt_model *model, zrt_dtype dtype, const char *folder)
+{
+    if (model->lora == NULL)
+        return zrt__hf_config_write(model, dtype, folder);
+    char *text = NULL;
+    ZRT_TRY(zrt__lora_config_text(model, &text));
+    zrt_status status = zrt__text_file_write(folder, "adapter_config.json", text);
+    free(text);
+    return status;
+}
 
 static zrt_status begin(const zrt_engine *engine, const char *folder, zrt_dtype dtype,
                         zrt__safetensors_writer **writer_out)
@@ -22,18 +61,18 @@ static zrt_status begin(const zrt_engine *engine, const char *folder, zrt_dtype 
     zrt__safetensors_tensor *tensors = zrt__calloc(model->n_parameters + 1, sizeof *tensors);
     if (tensors == NULL)
         return ZRT_ERR_MEMORY;
-    for (size_t i = 0; i < model->n_parameters; i++) {
-        const zrt__parameter *parameter = &model->parameters[i];
-        tensors[i] = (zrt__safetensors_tensor){.name = parameter->name, .dtype = dtype, .n_dims = parameter->n_dims};
-        memcpy(tensors[i].dims, parameter->dims, sizeof tensors[i].dims);
-    }
-    zrt_status status = ZRT_OK;
-    if (mkdir(folder, 0777) != 0 && errno != EEXIST)
+    size_t n = 0;
+    zrt_status status = list_tensors(model, dtype, tensors, &n);
+    if (status == ZRT_OK && mkdir(folder, 0777) != 0 && errno != EEXIST)
         status = zrt__fail(ZRT_ERR_IO, "folder %s: %s; name one that can be written", folder, strerror(errno));
     if (status == ZRT_OK)
-        status = zrt__hf_config_write(model, dtype, folder);
+        status = write_config(model, dtype, folder);
     if (status == ZRT_OK)
-        status = zrt__safetensors_writer_create(folder, model->n_parameters, tensors, MAX_FILE_BYTES, writer_out);
+        status = model->lora != NULL
+                     ? zrt__safetensors_writer_create_file(folder, "adapter_model.safetensors", n, tensors, writer_out)
+                     : zrt__safetensors_writer_create(folder, n, tensors, MAX_FILE_BYTES, writer_out);
+    for (size_t i = 0; i < n; i++)
+        free((char *)(uintptr_t)tensors[i].name);
     free(tensors);
     return status;
 }
@@ -45,7 +84,8 @@ zrt_status zrt_engine_save_pretrained(zrt_engine *engine, const char *folder, zr
     bool writes = zrt__group_rank(world) == 0;
     int64_t largest = 1;
     for (size_t i = 0; i < engine->model->n_parameters; i++)
-        if (engine->model->parameters[i].n_elements > largest)
+        if (is_written(engine->model, &engine->model->parameters[i]) &&
+            engine->model->parameters[i].n_elements > largest)
             largest = engine->model->parameters[i].n_elements;
     float *values = writes ? zrt__malloc((size_t)largest * sizeof *values) : NULL;
     zrt_status status = writes && values == NULL ? ZRT_ERR_MEMORY : ZRT_OK;
@@ -55,6 +95,8 @@ zrt_status zrt_engine_save_pretrained(zrt_engine *engine, const char *folder, zr
     zrt_status written = ZRT_OK; /* of rank 0; the others go on handing out their shards */
     for (size_t i = 0; i < engine->model->n_parameters && status == ZRT_OK; i++) {
         const zrt__parameter *parameter = &engine->model->parameters[i];
+        if (!is_written(engine->model, parameter))
+            continue;
         status = zrt_engine_get_full(engine, parameter->name, ZRT_STATE_PARAMETER, values);
         if (writes && status == ZRT_OK && written == ZRT_OK)
             written = zrt__safetensors_writer_append(writer, values, ZRT_FLOAT32, parameter->n_elements);

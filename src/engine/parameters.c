@@ -1,4 +1,4 @@
-/* Parameters in and out: initialisation, pretrained weights, whole tensors. */
+/* Parameters in and out: initialisation, whole tensors. */
 #include "config.h"
 
 #include <stdlib.h>
@@ -8,7 +8,6 @@
 #include "base/error.h"
 #include "base/half.h"
 #include "base/random.h"
-#include "checkpoint/safetensors.h"
 #include "engine/engine.h"
 
 /* Elements that are converted and copied at a time. */
@@ -85,7 +84,7 @@ zrt_status zrt__parameters_fill(zrt_engine *engine, zrt__source_fn *source, zrt_
     return status;
 }
 
-static zrt_status initial_values(void *user, const zrt__parameter *parameter, int64_t first, int64_t n, float *out)
+zrt_status zrt__parameter_initial(void *user, const zrt__parameter *parameter, int64_t first, int64_t n, float *out)
 {
     const uint64_t *seed = user;
     uint64_t key = zrt__hash_mix(*seed, zrt__hash_bytes(11, parameter->name, strlen(parameter->name)));
@@ -110,42 +109,7 @@ static zrt_status initial_values(void *user, const zrt__parameter *parameter, in
 
 zrt_status zrt__parameters_initialize(zrt_engine *engine)
 {
-    return zrt__parameters_fill(engine, initial_values, NULL, &engine->settings.seed);
-}
-
-static zrt_status pretrained_values(void *user, const zrt__parameter *parameter, int64_t first, int64_t n, float *out)
-{
-    const zrt__safetensors_entry *entry = NULL;
-    ZRT_TRY(zrt__safetensors_find_parameter(user, parameter->name, parameter->n_dims, parameter->dims, &entry));
-    return zrt__safetensors_read_entry(entry, first, n, out);
-}
-
-/* Every parameter is there, and nothing is there that the model does not have. */
-static zrt_status check_names(const zrt_engine *engine, zrt__safetensors *file, const char *folder)
-{
-    for (size_t p = 0; p < engine->model->n_parameters; p++) {
-        const zrt__parameter *parameter = &engine->model->parameters[p];
-        const zrt__safetensors_entry *entry = NULL;
-        ZRT_TRY(zrt__safetensors_find_parameter(file, parameter->name, parameter->n_dims, parameter->dims, &entry));
-    }
-    size_t index = 0;
-    const zrt__safetensors_entry *unused = zrt__safetensors_next_unused(file, &index);
-    if (unused != NULL)
-        return zrt__fail(ZRT_ERR_INPUT, "%s: tensor %s belongs to no parameter of model %s", folder, unused->name,
-                         engine->model->name);
-    return ZRT_OK;
-}
-
-zrt_status zrt_engine_load_pretrained(zrt_engine *engine, const char *folder)
-{
-    zrt__safetensors *file = NULL;
-    zrt_status status = zrt__safetensors_open(folder, &file);
-    if (status == ZRT_OK)
-        status = check_names(engine, file, folder);
-    if (status == ZRT_OK)
-        status = zrt__parameters_fill(engine, pretrained_values, NULL, file);
-    zrt__safetensors_close(&file);
-    return zrt__group_agree(zrt__context_world(engine->context), status);
+    return zrt__parameters_fill(engine, zrt__parameter_initial, NULL, &engine->settings.seed);
 }
 
 /* ---- whole tensors ---- */

@@ -73,6 +73,26 @@ zrt_status zrt_model_add_unit(zrt_model *model, const char *prefix, zrt_describe
     return describe_unit(model->probe, (int)model->n_units - 1, true);
 }
 
+zrt_status zrt__model_register(zrt_model *model)
+{
+    zrt__build *probe = zrt__calloc(1, sizeof *probe);
+    if (probe == NULL)
+        return ZRT_ERR_MEMORY;
+    probe->model = model;
+    probe->options = model->probe->options;
+    zrt__build_destroy(&model->probe);
+    model->probe = probe;
+    for (size_t i = 0; i < model->n_parameters; i++)
+        free(model->parameters[i].name);
+    model->n_parameters = model->n_slots = 0;
+    for (size_t i = 0; i < model->n_units; i++) {
+        model->units[i].first_parameter = (int)model->n_parameters;
+        model->units[i].n_parameters = 0;
+        ZRT_TRY(describe_unit(probe, (int)i, true));
+    }
+    return ZRT_OK;
+}
+
 zrt_status zrt__build_create(zrt_model *model, const zrt__build_options *options, zrt__build **build_out)
 {
     zrt__build *build = zrt__calloc(1, sizeof *build);

@@ -6,6 +6,7 @@
 #define ZRT_GRAPH_GRAPH_H
 
 #include <zerort/data.h>
+#include <zerort/lora.h>
 #include <zerort/model.h>
 
 #include "device/kernels.h"
@@ -145,6 +146,9 @@ typedef struct zrt__parameter {
     int slot;
     int64_t offset; /* elements from the start of the slot */
     bool trainable;
+    bool adapter; /* of LoRA: in an adapter's folder, not in the base model's */
+    bool in_out;  /* of an adapter: of a weight [in, out] */
+    bool saved;   /* of a module to save: in both, and the adapter's counts */
 } zrt__parameter;
 
 /* What is used as one tensor: a parameter, or several packed ones. */
@@ -171,8 +175,16 @@ typedef struct zrt__unit_description {
     int first_parameter, n_parameters;
 } zrt__unit_description;
 
+/* What zrt_model_add_lora was given. */
+typedef struct zrt__lora {
+    zrt_lora_spec spec; /* its lists are copies */
+    float factor;       /* of B A x */
+    bool *matched;      /* by target module */
+} zrt__lora;
+
 struct zrt_model {
     char *name;
+    zrt__lora *lora; /* NULL: none */
     zrt_model_info info;
     zrt__unit_description *units;
     size_t n_units, units_capacity;
@@ -191,6 +203,12 @@ int zrt__model_find_field(const zrt_model *model, const char *name);
 bool zrt__slot_trainable(const zrt_model *model, int slot);
 
 /* ---- for the ops (ops_*.c) and autodiff ---- */
+
+/* Describes all units anew, declaring their parameters again. */
+zrt_status zrt__model_register(zrt_model *model);
+/* y, with what the adapters of this weight's parameters add to it; y itself where there are none. */
+zrt_tensor *zrt__lora_apply(zrt_unit *unit, zrt_tensor *x, zrt_tensor *y, const zrt_tensor *weight, bool in_out);
+void zrt__lora_destroy(zrt__lora **lora);
 
 /* Records the error; NULL. */
 void *zrt__unit_out_of_memory(zrt_unit *unit);

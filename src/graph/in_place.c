@@ -24,6 +24,7 @@ uint32_t zrt__kernel_in_place(zrt__kernel kernel, int output)
     case ZRT__KERNEL_activation_forward:
     case ZRT__KERNEL_activation_backward:
     case ZRT__KERNEL_scale:
+    case ZRT__KERNEL_columns_add:
     case ZRT__KERNEL_cross_entropy_backward:
         return 1u;
     case ZRT__KERNEL_glu_backward:

@@ -57,6 +57,7 @@ void zrt_model_destroy(zrt_model **model)
         return;
     zrt_model *m = *model;
     zrt__build_destroy(&m->probe);
+    zrt__lora_destroy(&m->lora);
     for (size_t i = 0; i < m->n_units; i++) {
         free(m->units[i].prefix);
         free(m->units[i].spec);

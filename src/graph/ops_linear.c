@@ -100,5 +100,5 @@ zrt_tensor *zrt_linear(zrt_unit *unit, zrt_tensor *x, zrt_tensor *weight, zrt_te
                                            .out = {y},
                                            .attributes = {.linear = {in_out}},
                                            .backward = linear_backward});
-    return y;
+    return unit->build->model->lora == NULL ? y : zrt__lora_apply(unit, x, y, weight, in_out);
 }

@@ -1,16 +1,15 @@
 #include "config.h"
 
-#include <errno.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/error.h"
 #include "nn/hf_config.h"
 #include "nn/nn.h"
+#include "nn/text_file.h"
 
 /* The shortest decimal that is this float: 0.02, not 0.0199999996. */
 static json_t *number(float value)
@@ -160,20 +159,6 @@ zrt_status zrt__hf_config_with_dtype(const char *text, zrt_dtype stored, char **
     return changed != NULL ? ZRT_OK : zrt__fail(ZRT_ERR_MEMORY, "config.json: no memory for its text");
 }
 
-static zrt_status write_file(const char *path, const char *text)
-{
-    FILE *file = fopen(path, "wb");
-    if (file == NULL)
-        return zrt__fail(ZRT_ERR_IO, "%s: cannot create: %s", path, strerror(errno));
-    bool good = fputs(text, file) >= 0 && fflush(file) == 0 && fsync(fileno(file)) == 0;
-    int reason = errno;
-    if (fclose(file) != 0 && good) {
-        good = false;
-        reason = errno;
-    }
-    return good ? ZRT_OK : zrt__fail(ZRT_ERR_IO, "%s: cannot write: %s", path, strerror(reason));
-}
-
 zrt_status zrt__hf_config_write(const zrt_model *model, zrt_dtype stored, const char *folder)
 {
     char *text, *original;
@@ -181,14 +166,7 @@ zrt_status zrt__hf_config_write(const zrt_model *model, zrt_dtype stored, const 
     zrt_status changed = zrt__hf_config_with_dtype(original, stored, &text);
     free(original);
     ZRT_TRY(changed);
-    char *path = zrt__format("%s/config.json", folder), *temporary = zrt__format("%s/config.json.tmp", folder);
-    zrt_status status = path == NULL || temporary == NULL ? ZRT_ERR_MEMORY : write_file(temporary, text);
-    if (status == ZRT_OK && rename(temporary, path) != 0)
-        status = zrt__fail(ZRT_ERR_IO, "%s: cannot rename to %s: %s", temporary, path, strerror(errno));
-    if (status != ZRT_OK && temporary != NULL)
-        unlink(temporary);
+    zrt_status status = zrt__text_file_write(folder, "config.json", text);
     free(text);
-    free(path);
-    free(temporary);
     return status;
 }

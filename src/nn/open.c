@@ -1,6 +1,5 @@
 #include "config.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,9 +8,10 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "nn/hf_config.h"
+#include "nn/lora_config.h"
 #include "nn/nn.h"
+#include "nn/text_file.h"
 
-#define MAX_CONFIG_BYTES (16 << 20)
 #define MAX_NAME 64
 
 /* Insertions, deletions and substitutions between two short names (Levenshtein). */
@@ -60,45 +60,11 @@ static zrt_status unknown(const char *name)
     return zrt__fail(ZRT_ERR_CONFIG, "model '%.256s' is neither a preset nor a folder; presets are %s", name, list);
 }
 
-/* Reads a small file whole; the text ends with a NUL. */
-static zrt_status read_text(const char *path, char **text_out, size_t *bytes_out)
-{
-    FILE *file = fopen(path, "rb");
-    if (file == NULL)
-        return zrt__fail(errno == ENOENT ? ZRT_ERR_INPUT : ZRT_ERR_IO, "%s: cannot open: %s", path, strerror(errno));
-    struct stat info;
-    zrt_status status = ZRT_OK;
-    char *text = NULL;
-    size_t bytes = 0;
-    if (fstat(fileno(file), &info) != 0) {
-        status = zrt__fail(ZRT_ERR_IO, "%s: %s", path, strerror(errno));
-    } else if (!S_ISREG(info.st_mode) || info.st_size > MAX_CONFIG_BYTES) {
-        status = zrt__fail(ZRT_ERR_INPUT, "%s: not a regular file of at most %d MiB", path, MAX_CONFIG_BYTES >> 20);
-    } else {
-        text = zrt__malloc((size_t)info.st_size + 1);
-        if (text == NULL)
-            status = ZRT_ERR_MEMORY;
-        else
-            bytes = fread(text, 1, (size_t)info.st_size, file);
-        if (status == ZRT_OK && ferror(file))
-            status = zrt__fail(ZRT_ERR_IO, "%s: cannot read: %s", path, strerror(errno));
-    }
-    fclose(file);
-    if (status != ZRT_OK) {
-        free(text);
-        return status;
-    }
-    text[bytes] = '\0';
-    *text_out = text;
-    *bytes_out = bytes;
-    return ZRT_OK;
-}
-
 static zrt_status open_folder(const char *folder, const char *path, zrt_model **model_out)
 {
     char *text = NULL;
     size_t bytes = 0;
-    ZRT_TRY(read_text(path, &text, &bytes));
+    ZRT_TRY(zrt__text_file_read(path, &text, &bytes));
     zrt_status status = zrt__hf_config_read(path, folder, text, bytes, model_out);
     free(text);
     return status;
@@ -120,6 +86,8 @@ zrt_status zrt_model_open(const char *name_or_folder, zrt_model **model_out)
     else if (zrt__preset_find(name_or_folder, &gpt2, &llama))
         status = gpt2 != NULL ? zrt__gpt2_create(name_or_folder, gpt2, NULL, model_out)
                               : zrt__llama_create(name_or_folder, llama, NULL, model_out);
+    else if (is_folder && zrt__is_adapter_folder(name_or_folder))
+        status = zrt__adapter_open(name_or_folder, model_out);
     else if (is_folder)
         status = zrt__fail(ZRT_ERR_INPUT, "%s: no config.json in this folder", name_or_folder);
     else

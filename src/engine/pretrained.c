@@ -1,0 +1,107 @@
+/* Pretrained weights: a Hugging Face folder, or an adapter's with the base model that it names. */
+#include "config.h"
+
+#include <stdlib.h>
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "checkpoint/safetensors.h"
+#include "engine/engine.h"
+#include "nn/lora_config.h"
+
+typedef struct pretrained {
+    char *base_folder;
+    const char *adapter_folder;
+    zrt__safetensors *base, *adapter; /* adapter NULL: adapters start as they are made */
+    uint64_t *seed;
+} pretrained;
+
+static zrt_status find_in_adapter(const pretrained *from, const zrt__parameter *parameter,
+                                  const zrt__safetensors_entry **entry_out)
+{
+    char *name = zrt__format(ZRT__ADAPTER_PREFIX "%s", parameter->name);
+    if (name == NULL)
+        return ZRT_ERR_MEMORY;
+    zrt_status status =
+        zrt__safetensors_find_parameter(from->adapter, name, parameter->n_dims, parameter->dims, entry_out);
+    free(name);
+    if (status != ZRT_OK)
+        return zrt__fail_context(status, "adapter %s does not fit the model %s: ", from->adapter_folder,
+                                 from->base_folder);
+    return ZRT_OK;
+}
+
+/* NULL where the parameter is in neither file: an adapter that begins. */
+static zrt_status find(const pretrained *from, const zrt__parameter *parameter,
+                       const zrt__safetensors_entry **entry_out)
+{
+    *entry_out = NULL;
+    if (!parameter->adapter)
+        ZRT_TRY(zrt__safetensors_find_parameter(from->base, parameter->name, parameter->n_dims, parameter->dims,
+                                                entry_out));
+    if (from->adapter != NULL && (parameter->adapter || parameter->saved))
+        return find_in_adapter(from, parameter, entry_out);
+    return ZRT_OK;
+}
+
+static zrt_status values(void *user, const zrt__parameter *parameter, int64_t first, int64_t n, float *out)
+{
+    const pretrained *from = user;
+    const zrt__safetensors_entry *entry = NULL;
+    ZRT_TRY(find(from, parameter, &entry));
+    return entry != NULL ? zrt__safetensors_read_entry(entry, first, n, out)
+                         : zrt__parameter_initial(from->seed, parameter, first, n, out);
+}
+
+static zrt_status check_unused(const zrt_engine *engine, zrt__safetensors *file, const char *folder)
+{
+    size_t index = 0;
+    const zrt__safetensors_entry *unused = file != NULL ? zrt__safetensors_next_unused(file, &index) : NULL;
+    if (unused != NULL)
+        return zrt__fail(ZRT_ERR_INPUT, "%s: tensor %s belongs to no parameter of model %s", folder, unused->name,
+                         engine->model->name);
+    return ZRT_OK;
+}
+
+/* Every parameter is there, and nothing is there that the model does not have. */
+static zrt_status check_names(const zrt_engine *engine, const pretrained *from)
+{
+    for (size_t p = 0; p < engine->model->n_parameters; p++) {
+        const zrt__safetensors_entry *entry = NULL;
+        ZRT_TRY(find(from, &engine->model->parameters[p], &entry));
+    }
+    ZRT_TRY(check_unused(engine, from->base, from->base_folder));
+    return check_unused(engine, from->adapter, from->adapter_folder);
+}
+
+static zrt_status open_files(const zrt_engine *engine, const char *folder, pretrained *from)
+{
+    if (!zrt__is_adapter_folder(folder)) {
+        from->base_folder = zrt__strdup(folder);
+        return from->base_folder == NULL ? ZRT_ERR_MEMORY : zrt__safetensors_open(folder, &from->base);
+    }
+    if (engine->model->lora == NULL)
+        return zrt__fail(ZRT_ERR_USAGE, "folder %s holds an adapter, and model %s has no LoRA", folder,
+                         engine->model->name);
+    ZRT_TRY(zrt_adapter_find_base(folder, &from->base_folder));
+    ZRT_TRY(zrt__safetensors_open(from->base_folder, &from->base));
+    char *path = zrt__format("%s/adapter_model.safetensors", folder);
+    zrt_status status = path == NULL ? ZRT_ERR_MEMORY : zrt__safetensors_open(path, &from->adapter);
+    free(path);
+    from->adapter_folder = folder;
+    return status;
+}
+
+zrt_status zrt_engine_load_pretrained(zrt_engine *engine, const char *folder)
+{
+    pretrained from = {.seed = &engine->settings.seed};
+    zrt_status status = open_files(engine, folder, &from);
+    if (status == ZRT_OK)
+        status = check_names(engine, &from);
+    if (status == ZRT_OK)
+        status = zrt__parameters_fill(engine, values, NULL, &from);
+    zrt__safetensors_close(&from.adapter);
+    zrt__safetensors_close(&from.base);
+    free(from.base_folder);
+    return zrt__group_agree(zrt__context_world(engine->context), status);
+}
