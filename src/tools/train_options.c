@@ -24,7 +24,12 @@ typedef struct row {
 static const row rows[] = {
     {"model", TOOL_TEXT, AT(model), 0, RUN, "NAME|FOLDER", "small",
      "a preset (small is a byte-level GPT; zerort models lists all), or a Hugging Face folder: config.json, and its "
-     "safetensors to start from"},
+     "safetensors to start from; a folder of a LoRA adapter is opened with the base model that it names"},
+    {"lora-config", TOOL_TEXT, AT(lora_config), 0, RUN, "FILE", NULL,
+     "train LoRA adapters on the frozen model: peft's JSON (r, lora_alpha, lora_dropout, target_modules, "
+     "modules_to_save, use_rslora); the run folder is then an adapter that peft opens"},
+    {"freeze", TOOL_LIST, AT(freeze), 0, RUN, "PATTERN...", NULL,
+     "leave parameters as they are, by shell patterns of their names; they get no gradient and no optimizer state"},
     {"deepspeed", TOOL_TEXT, AT(deepspeed), 0, RUN, "FILE", NULL, "configuration: DeepSpeed's JSON"},
 
     {"train-file", TOOL_LIST, AT(train_files), 0, DATA, "FILE...", "sources on this machine",

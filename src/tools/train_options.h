@@ -9,9 +9,9 @@
 #define TRAIN_MAX_OPTIONS 48
 
 typedef struct train_options {
-    const char *deepspeed, *model, *output_dir, *trace, *prompt;
+    const char *deepspeed, *model, *output_dir, *trace, *prompt, *lora_config;
     const char *tokenizer, *text_column, *prompt_column, *completion_column, *chat_template;
-    tool_list train_files, eval_files;
+    tool_list train_files, eval_files, freeze;
     int64_t plan_ranks, sample_tokens, top_k;
     double validation_percent, temperature, top_p;
     bool packing, skip_bad_lines;

@@ -41,10 +41,31 @@ static zrt_status choose_length(train_run *run)
     return zrt_config_set_argument(run->config, "seq_length", text);
 }
 
+/* LoRA, and what is frozen besides. */
+static zrt_status restrict_training(train_run *run)
+{
+    const train_options *options = run->options;
+    if (options->lora_config && zrt_model_get_lora(run->model))
+        return tool_fail(ZRT_ERR_CONFIG,
+                         "--lora-config with --model '%s', which is an adapter and has a configuration of its own; "
+                         "leave one of them out",
+                         options->model);
+    if (options->lora_config)
+        ZRT_TRY(zrt_model_read_lora(run->model, options->lora_config));
+    for (size_t i = 0; i < options->freeze.n_words; i++)
+        ZRT_TRY(zrt_model_freeze(run->model, options->freeze.words[i]));
+    for (int i = 0; i < zrt_model_n_parameters(run->model); i++)
+        if (zrt_model_parameter_is_trainable(run->model, i))
+            return ZRT_OK;
+    return tool_fail(ZRT_ERR_CONFIG, "--freeze leaves no parameter of model '%s' to train",
+                     zrt_model_get_name(run->model));
+}
+
 static zrt_status configure(train_run *run)
 {
     const char *name = run->options->model ? run->options->model : DEFAULT_MODEL;
     ZRT_TRY(zrt_model_open(name, &run->model));
+    ZRT_TRY(restrict_training(run));
     const zrt_model_info *info = zrt_model_get_info(run->model);
     const train_target target = {n_planned_ranks(run), info->hidden_size, strcmp(name, DEFAULT_MODEL) == 0};
     run->is_text = info->vocab_size == 256;
@@ -213,7 +234,8 @@ zrt_status train_run_plan_steps(train_run *run)
 /* Whether the model's folder has weights to start from; a preset or a bare config.json starts from drawn ones. */
 static bool has_weights(const char *model)
 {
-    static const char *const names[] = {"model.safetensors", "model.safetensors.index.json"};
+    static const char *const names[] = {"model.safetensors", "model.safetensors.index.json",
+                                        "adapter_model.safetensors"};
     bool found = false;
     for (size_t i = 0; model && i < sizeof names / sizeof *names && !found; i++) {
         char *path;
@@ -278,9 +300,11 @@ static bool is_set(const train_run *run, const char *key)
 
 zrt_status train_run_save(train_run *run)
 {
-    if (!run->is_jsonl && !is_set(run, "zero_optimization.stage3_gather_16bit_weights_on_model_save"))
+    bool is_adapter = zrt_model_get_lora(run->model) != NULL; /* small, and all that there is of the run */
+    if (!is_adapter && !run->is_jsonl && !is_set(run, "zero_optimization.stage3_gather_16bit_weights_on_model_save"))
         return ZRT_OK;
-    zrt_dtype dtype = is_set(run, "fp16.enabled")   ? ZRT_FLOAT16
+    zrt_dtype dtype = is_adapter                    ? ZRT_FLOAT32
+                      : is_set(run, "fp16.enabled") ? ZRT_FLOAT16
                       : is_set(run, "bf16.enabled") ? ZRT_BFLOAT16
                                                     : ZRT_FLOAT32;
     zrt_status status = zrt_engine_save_pretrained(run->engine, run->folder ? run->folder : "", dtype);

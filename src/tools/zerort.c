@@ -7,6 +7,7 @@
 #include <zerort/zerort.h>
 
 #include "tools/checkpoint_command.h"
+#include "tools/merge_command.h"
 #include "tools/tokenize_command.h"
 #include "tools/tool_options.h"
 #include "tools/tool_report.h"
@@ -49,6 +50,7 @@ static const subcommand subcommands[] = {
     {"generate", "continue a prompt with a model", run_generate},
     {"import", "make a run folder with a checkpoint out of a Hugging Face folder", import_command},
     {"inspect", "tell what is in a checkpoint, or in all of a run, and whether it is whole", inspect_command},
+    {"merge", "merge a LoRA adapter into its base model", merge_command},
     {"models", "list the presets of --model", run_models},
     {"plan", "print the memory plan and the schedule of a run, for any number of ranks", run_plan},
     {"tokenize", "encode text into a file of tokens", run_tokenize},

@@ -169,6 +169,32 @@ static bool one_binary(suite *s, zrt__kernel kernel, zrt_dtype dtype, int64_t n,
     return ok;
 }
 
+static bool one_columns(suite *s, zrt_dtype dtype, int64_t n, int64_t wide, int64_t first, int64_t some, bool in_place)
+{
+    suite_case c = {.attributes.columns.first = first};
+    double *x = suite_in(s, &c, 0, dtype, 1.0, 2, SUITE_DIMS(n, wide));
+    suite_out(s, &c, 0, dtype, 1.0, 2, SUITE_DIMS(n, some));
+    bool ok = suite_run(s, &c, ZRT__KERNEL_columns_get);
+    for (int64_t i = 0; i < n * some; i++)
+        ok = c.out[0].values[i] == x[i / some * wide + first + i % some] && ok;
+    suite_free(&c);
+    c = (suite_case){.attributes.columns.first = first};
+    double *expected = calloc((size_t)(n * wide) + 1, sizeof *expected);
+    x = suite_in(s, &c, 0, dtype, 1.0, 2, SUITE_DIMS(n, wide));
+    double *d = suite_in(s, &c, 1, dtype, 1.0, 2, SUITE_DIMS(n, some));
+    suite_out(s, &c, 0, dtype, 1.0, 2, SUITE_DIMS(n, wide));
+    suite_alias(&c, 0, in_place ? 0 : -1);
+    ok = suite_run(s, &c, ZRT__KERNEL_columns_add) && ok;
+    for (int64_t i = 0; i < n * wide; i++) {
+        int64_t k = i % wide - first;
+        expected[i] = x[i] + (k >= 0 && k < some ? d[i / wide * some + k] : 0.0);
+    }
+    ok = suite_near(c.out[0].values, expected, n * wide, suite_tolerance(dtype), "columns_add") && ok;
+    suite_free(&c);
+    free(expected);
+    return ok;
+}
+
 void suite_elementwise(suite *s)
 {
     static const int64_t widths[][2] = {{0, 8}, {1, 1}, {3, 5}, {2, 16}, {4, 37}, {7, 600}, {90, 128}};
@@ -195,5 +221,11 @@ void suite_elementwise(suite *s)
                     ok = one_binary(s, kernels[k], dtype, sizes[i], alias) && ok;
             tap_ok(ok, "%s, %s", zrt__kernel_name(kernels[k]), zrt_dtype_name(dtype));
         }
+        bool ok = true;
+        for (int in_place = 0; in_place < 2; in_place++)
+            ok = one_columns(s, dtype, 0, 4, 1, 2, in_place) && one_columns(s, dtype, 1, 1, 0, 1, in_place) &&
+                 one_columns(s, dtype, 5, 7, 3, 4, in_place) && one_columns(s, dtype, 90, 100, 0, 33, in_place) &&
+                 one_columns(s, dtype, 3, 2000, 600, 1300, in_place) && ok;
+        tap_ok(ok, "columns_get and columns_add, %s", zrt_dtype_name(dtype));
     }
 }
