@@ -7,7 +7,7 @@ cp -r "$ZRT_GOLDEN/gpt2" base # bytes and one token more
 printf '{"r": 4, "lora_alpha": 8, "lora_dropout": 0.1, "target_modules": ["c_attn", "c_fc"]}' >lora.json
 small="--per-device-train-batch-size 2 --seq-length 16 --sample-tokens 0 --learning-rate 0.01"
 
-limit=120 run "$MPIEXEC" -np 2 "$train" --model base --lora-config lora.json --train-file text.txt --max-steps 20 $small --output-dir adapter
+limit=120 run "$MPIEXEC" -np 2 "$train" --model base --lora-config lora.json --train-file text.txt --max-steps 20 --logging-steps 5 $small --output-dir adapter
 [ "$status" = 0 ] && [ -f adapter/adapter_model.safetensors ] && [ -f adapter/adapter_config.json ] && [ ! -e adapter/model.safetensors ]
 point $? "train --lora-config leaves an adapter's folder"
 [ "$status" = 0 ] || remark <"$err"
