@@ -5,8 +5,6 @@
 #include "config/keys.h"
 
 #include <float.h>
-#include <stdint.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define ANY -DBL_MAX, DBL_MAX
@@ -58,6 +56,7 @@
 #define ZO "zero_optimization."
 #define STATIC_PLAN "the plan is static"
 #define ON_HOST "on CPU ranks the states are on the host already"
+#define NO_CHECKPOINT "there are no DeepSpeed checkpoints"
 #define NO_TRACE "there is no trace: the schedule is compiled"
 
 static const zrt__key keys[] = {
@@ -65,7 +64,7 @@ static const zrt__key keys[] = {
     AUTO_INT("train_micro_batch_size_per_gpu", NULL, 1, "rows of a rank and micro-step"),
     AUTO_INT("gradient_accumulation_steps", NULL, 1, "micro-steps of an optimizer step"),
     BOOL("managed_gradient_accumulation", R, "true", "every zrt_engine_step is counted as a micro-step"),
-    INT("steps_per_print", A, NULL, 0, "./train prints by --logging-steps"),
+    INT("steps_per_print", H, NULL, 0, "steps between two lines of step, skipped, lr, mom; 0: none"),
     AUTO_NUM("gradient_clipping", "1.0", 0, "global norm to which gradients are clipped; 0: none"),
     BLOCK("optimizer", "the update rule"),
     {"optimizer.type", ZRT__KEY_STRING, H, "\"AdamW\"", ANY, NULL, true, "Adam, AdamW, SGD or Lion"},
@@ -112,9 +111,9 @@ static const zrt__key keys[] = {
     BOOL("torch_autocast.enabled", R, "false", "use fp16.enabled or bf16.enabled"),
     STR("torch_autocast.dtype", A, NULL, "autocast is not used"),
     LIST("torch_autocast.lower_precision_safe_modules", A, "autocast is not used"),
-    BOOL("dump_state", A, "false", "--print-config prints the configuration"),
-    BOOL("wall_clock_breakdown", A, "false", "--trace shows where a step's time goes"),
-    BOOL("memory_breakdown", A, "false", "--plan prints the memory by category"),
+    BOOL("dump_state", H, "false", "print the resolved configuration when the engine is made"),
+    BOOL("wall_clock_breakdown", H, "false", "print milliseconds of forward, backward, reductions and step"),
+    BOOL("memory_breakdown", H, "false", "print the planned memory by category"),
     BOOL("dataloader_drop_last", H, "false", "leave out a last batch that is not full"),
     STR("log_level", A, NULL, "the program decides what is logged"),
 
@@ -128,7 +127,8 @@ static const zrt__key keys[] = {
     {ZO "allgather_bucket_size", ZRT__KEY_INT, A, "500000000", FROM(1), NULL, true, "a gather is one unit"},
     BOOL(ZO "overlap_comm", A, "true", "communication has streams of its own"),
     BOOL(ZO "load_from_fp32_weights", A, "true", "weights are read in the dtype of the file"),
-    BOOL(ZO "elastic_checkpoint", A, "false", "any number of ranks can load"),
+    BOOL(ZO "elastic_checkpoint", A, "false", "deprecated upstream: any number of ranks can load"),
+    BOOL(ZO "legacy_stage1", A, "false", "deprecated upstream: there is one stage 1"),
     BLOCK(ZO "offload_param", "parameters outside the device"),
     ONE(ZO "offload_param.device", A, "\"none\"", "none|cpu|nvme", ON_HOST),
     STR(ZO "offload_param.nvme_path", A, NULL, ON_HOST),
@@ -175,10 +175,19 @@ static const zrt__key keys[] = {
     BOOL(ZO "log_trace_cache_warnings", A, "false", NO_TRACE),
     BOOL(ZO "enable_sanity_checks", A, "false", "all ranks compare their schedules once"),
     BOOL(ZO "save_muon_momentum_buffer_in_memory", A, "false", "there is no Muon"),
-    OPEN(ZO "leaf_module", A, "a unit is what the model says"),
+    BLOCK(ZO "leaf_module", "modules fetched as one unit"),
+    LIST(ZO "leaf_module.classes", A, "a unit is what the model says"),
+    LIST(ZO "leaf_module.names", A, "a unit is what the model says"),
+    LIST(ZO "leaf_module.name_suffixes", A, "a unit is what the model says"),
     OPEN(ZO "zenflow", R, "the update waits for all gradients of its step"),
 
-    OPEN("aio", A, ON_HOST),
+    BLOCK("aio", "asynchronous files of NVMe offload"),
+    INT("aio.block_size", A, "1048576", 1, ON_HOST),
+    INT("aio.queue_depth", A, "8", 1, ON_HOST),
+    INT("aio.intra_op_parallelism", A, "1", 1, ON_HOST),
+    BOOL("aio.single_submit", A, "false", ON_HOST),
+    BOOL("aio.overlap_events", A, "true", ON_HOST),
+    BOOL("aio.use_gds", A, "false", ON_HOST),
     BLOCK("activation_checkpointing", "recomputation of activations; zerort.recompute says how much"),
     BOOL("activation_checkpointing.partition_activations", A, "false", "there is no model parallelism"),
     BOOL("activation_checkpointing.cpu_checkpointing", A, "false", "activations are on the host already"),
@@ -186,7 +195,22 @@ static const zrt__key keys[] = {
     INT("activation_checkpointing.number_checkpoints", A, NULL, 0, "one checkpoint a unit"),
     BOOL("activation_checkpointing.synchronize_checkpoint_boundary", A, "false", "streams are ordered by events"),
     BOOL("activation_checkpointing.profile", A, "false", "--trace shows recomputation"),
-    OPEN("checkpoint", A, "there are no checkpoints"),
+    BLOCK("checkpoint", "DeepSpeed's checkpoints"),
+    ONE("checkpoint.tag_validation", A, "\"Warn\"", "Ignore|Warn|Fail|ignore|warn|fail|IGNORE|WARN|FAIL", NO_CHECKPOINT),
+    BOOL("checkpoint.load_universal", A, "false", NO_CHECKPOINT),
+    BOOL("checkpoint.use_node_local_storage", A, "false", NO_CHECKPOINT),
+    BLOCK("checkpoint.parallel_write", "DeepSpeed's parallel write"),
+    BOOL("checkpoint.parallel_write.pipeline_stage", A, "false", NO_CHECKPOINT),
+    BOOL("checkpoint.checkpoint_serialization", A, "true", NO_CHECKPOINT),
+    BLOCK("checkpoint.writer", "DeepSpeed's writers"),
+    STR("checkpoint.writer.type", A, NULL, NO_CHECKPOINT),
+    BOOL("checkpoint.writer.decoupled", A, "false", NO_CHECKPOINT),
+    INT("checkpoint.writer.io_buffer_size", A, "67108864", 1, NO_CHECKPOINT),
+    BOOL("checkpoint.writer.io_buffer_double", A, "true", NO_CHECKPOINT),
+    STR("checkpoint.writer.data_parallel", A, NULL, NO_CHECKPOINT),
+    INT("checkpoint.writer.io_multiplier", A, "1", 1, NO_CHECKPOINT),
+    BOOL("checkpoint.writer.show_statistics", A, "false", NO_CHECKPOINT),
+    OPEN("datastates_ckpt", R, "checkpoints need no such engine"),
     OPEN("data_efficiency", R, "prepare the data beforehand"),
     OPEN("curriculum_learning", R, "prepare the data beforehand"),
     OPEN("autotuning", R, "choose the batch with --plan"),
@@ -209,8 +233,20 @@ static const zrt__key keys[] = {
     STR("csv_monitor.job_name", H, "\"DeepSpeedJobName\"", "folder in it"),
     OPEN("wandb", R, "convert metrics.jsonl"),
     OPEN("comet", R, "convert metrics.jsonl"),
-    OPEN("comms_logger", A, "--trace shows every collective"),
-    OPEN("flops_profiler", A, "--trace shows every kernel"),
+    BLOCK("comms_logger", "counts, latencies and bandwidths of collectives"),
+    BOOL("comms_logger.enabled", H, "false", "log collectives; the summary comes when the engine ends"),
+    BOOL("comms_logger.verbose", H, "false", "print each collective"),
+    BOOL("comms_logger.prof_all", H, "true", "log every operation"),
+    BOOL("comms_logger.debug", H, "false", "tell operations apart by what they move and in which phase"),
+    {"comms_logger.prof_ops", ZRT__KEY_LIST, H, "[]", ANY, NULL, false, "operations to log where prof_all is false"},
+    BLOCK("flops_profiler", "floating-point operations, parameters and latency by unit and operation"),
+    BOOL("flops_profiler.enabled", H, "false", "profile one step"),
+    INT("flops_profiler.profile_step", H, "1", 0, "the step, counted from 0"),
+    INT("flops_profiler.module_depth", H, "-1", -1, "depth of the aggregated profile; -1: the deepest"),
+    INT("flops_profiler.top_modules", H, "1", 0, "how many modules the aggregated profile names"),
+    BOOL("flops_profiler.detailed", H, "true", "print every unit and operation"),
+    NUM("flops_profiler.recompute_fwd_factor", A, "0", 0, "what backward computes again is counted as it runs"),
+    STR("flops_profiler.output_file", H, NULL, "file that is written instead of printing"),
     OPEN("nebula", R, "checkpoints are local files"),
 
     BLOCK("zerort", "what DeepSpeed has no key for"),
@@ -219,18 +255,6 @@ static const zrt__key keys[] = {
     ONE("zerort.overlapped_step", A, "\"pipelined\"", "none|pipelined|speculative",
         "without offload there is nothing to overlap"),
     OPEN("zerort.arguments", H, "training arguments by name, as the command line has them"),
-};
-
-static const char *const renamed[][2] = {
-    {"bfloat16", "bf16"},
-    {"fp16.fp16_enabled", "fp16.enabled"},
-    {ZO "gather_16bit_weights_on_model_save", ZO "stage3_gather_16bit_weights_on_model_save"},
-    {ZO "stage3_gather_fp16_weights_on_model_save", ZO "stage3_gather_16bit_weights_on_model_save"},
-    {ZO "prefetch_bucket_size", ZO "stage3_prefetch_bucket_size"},
-    {ZO "param_persistence_threshold", ZO "stage3_param_persistence_threshold"},
-    {ZO "model_persistence_threshold", ZO "stage3_model_persistence_threshold"},
-    {ZO "max_live_parameters", ZO "stage3_max_live_parameters"},
-    {ZO "max_reuse_distance", ZO "stage3_max_reuse_distance"},
 };
 
 const zrt__key *zrt__key_get(size_t index)
@@ -244,56 +268,4 @@ const zrt__key *zrt__key_find(const char *path)
         if (strcmp(keys[i].path, path) == 0)
             return &keys[i];
     return NULL;
-}
-
-const char *zrt__key_renamed(const char *path)
-{
-    for (size_t i = 0; i < sizeof renamed / sizeof *renamed; i++)
-        if (strcmp(renamed[i][0], path) == 0)
-            return renamed[i][1];
-    return NULL;
-}
-
-size_t zrt__edit_distance(const char *a, const char *b)
-{
-    enum { LONGEST = 64 };
-    size_t n = strlen(a), m = strlen(b), row[LONGEST + 1];
-    if (n > LONGEST || m > LONGEST)
-        return SIZE_MAX;
-    for (size_t j = 0; j <= m; j++)
-        row[j] = j;
-    for (size_t i = 1; i <= n; i++) {
-        size_t diagonal = row[0];
-        row[0] = i;
-        for (size_t j = 1; j <= m; j++) {
-            size_t change = diagonal + (a[i - 1] != b[j - 1]);
-            diagonal = row[j];
-            size_t insert = row[j] + 1, drop = row[j - 1] + 1;
-            row[j] = change < insert ? change : insert;
-            row[j] = drop < row[j] ? drop : row[j];
-        }
-    }
-    return row[m];
-}
-
-const char *zrt__key_nearest(const char *block, const char *name)
-{
-    const char *best = NULL;
-    size_t length = strlen(block), least = strlen(name) / 2 + 1;
-    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
-        const char *path = keys[i].path;
-        if (length > 0) {
-            if (strncmp(path, block, length) != 0 || path[length] != '.')
-                continue;
-            path += length + 1;
-        }
-        if (strchr(path, '.') != NULL)
-            continue;
-        size_t distance = zrt__edit_distance(path, name);
-        if (distance < least) {
-            least = distance;
-            best = path;
-        }
-    }
-    return best;
 }
