@@ -44,8 +44,8 @@ ZRT_EXPORT zrt_status zrt_config_print(zrt_config *config, int n_ranks, int64_t 
 ZRT_EXPORT zrt_status zrt_config_get(zrt_config *config, int n_ranks, int64_t hidden_size, const char *key, char *value,
                                      size_t capacity);
 
-/* Prints every key that was given or resolved: its value, where it came from (file, argument, auto rule, default), and whether it acts, or is
- * accepted without effect and why. Local. */
+/* Prints every key that was given or resolved: its value, where it came from (file, option, auto rule, default), and whether it acts, is
+ * accepted without effect and why, or is refused if it is switched on; then a table of roles and their dtypes. Local. */
 ZRT_EXPORT zrt_status zrt_config_explain(zrt_config *config, int n_ranks, int64_t hidden_size, FILE *file);
 
 /* The training arguments there are, for a program's --help. False after the last. Local. Lends static strings. */

@@ -8,6 +8,7 @@
 #include <zerort/config.h>
 #include <zerort/data.h>
 #include <zerort/model.h>
+#include <zerort/monitor.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -108,6 +109,11 @@ ZRT_EXPORT zrt_status zrt_plan_print(zrt_context *context, zrt_model *model, con
 
 /* Records every entry of the next step and writes it as a Chrome trace (one row a stream). Collective; the file is rank 0's. */
 ZRT_EXPORT zrt_status zrt_engine_trace(zrt_engine *engine, const char *path);
+
+/* Lets a monitor (lent, until it is set to NULL or the engine is destroyed) see the engine's steps: steps_per_print,
+ * wall_clock_breakdown, comms_logger, flops_profiler print to its stream, csv_monitor and tensorboard get a point a step; dump_state and
+ * memory_breakdown are printed at once. A breakdown waits for each pass, so set the same keys on all ranks. Collective. */
+ZRT_EXPORT zrt_status zrt_engine_set_monitor(zrt_engine *engine, zrt_monitor *monitor);
 
 /* Bytes taken through the device's allocator, now and by the plan: equal to the byte. Local. */
 ZRT_EXPORT size_t zrt_engine_memory_bytes(const zrt_engine *engine);

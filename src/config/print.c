@@ -1,4 +1,4 @@
-/* The resolved configuration as JSON, value by value, and explained. */
+/* The resolved configuration as JSON, and value by value. */
 #include "config.h"
 
 #include <stdlib.h>
@@ -8,14 +8,11 @@
 #include "config/configuration.h"
 #include "config/resolved.h"
 
-zrt_status zrt_config_print(zrt_config *config, int n_ranks, int64_t hidden_size, char **json_out)
+zrt_status zrt__resolved_print(const zrt__resolved *resolved, char **json_out)
 {
-    zrt__resolved *resolved = NULL;
-    ZRT_TRY(zrt__config_resolve(config, n_ranks, hidden_size, 0, &resolved));
     char *text = json_dumps(resolved->tree, JSON_INDENT(2) | JSON_SORT_KEYS | JSON_REAL_PRECISION(17));
     size_t length = text != NULL ? strlen(text) : 0;
     char *line = text != NULL ? realloc(text, length + 2) : NULL;
-    zrt__resolved_destroy(&resolved);
     if (line == NULL) {
         free(text);
         return zrt__fail(ZRT_ERR_MEMORY, "no memory to print the configuration");
@@ -23,6 +20,15 @@ zrt_status zrt_config_print(zrt_config *config, int n_ranks, int64_t hidden_size
     memcpy(line + length, "\n", 2);
     *json_out = line;
     return ZRT_OK;
+}
+
+zrt_status zrt_config_print(zrt_config *config, int n_ranks, int64_t hidden_size, char **json_out)
+{
+    zrt__resolved *resolved = NULL;
+    ZRT_TRY(zrt__config_resolve(config, n_ranks, hidden_size, 0, &resolved));
+    zrt_status status = zrt__resolved_print(resolved, json_out);
+    zrt__resolved_destroy(&resolved);
+    return status;
 }
 
 zrt_status zrt_config_get(zrt_config *config, int n_ranks, int64_t hidden_size, const char *key, char *value,
@@ -42,35 +48,4 @@ zrt_status zrt_config_get(zrt_config *config, int n_ranks, int64_t hidden_size, 
     free(text);
     zrt__resolved_destroy(&resolved);
     return status;
-}
-
-zrt_status zrt_config_explain(zrt_config *config, int n_ranks, int64_t hidden_size, FILE *file)
-{
-    zrt__resolved *resolved = NULL;
-    ZRT_TRY(zrt__config_resolve(config, n_ranks, hidden_size, 0, &resolved));
-    size_t index;
-    json_t *notice;
-    json_array_foreach(config->notices, index, notice) fprintf(file, "  %s\n", json_string_value(notice));
-    for (size_t i = 0; zrt__key_get(i) != NULL; i++) {
-        const zrt__key *key = zrt__key_get(i);
-        const json_t *value = zrt__tree_get(resolved->tree, key->path);
-        if (value == NULL || key->type == ZRT__KEY_BLOCK || strcmp(key->path, "zerort.arguments") == 0)
-            continue;
-        char *text = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
-        const char *source = json_string_value(json_object_get(resolved->sources, key->path));
-        fprintf(file, "  %s = %s (%s)%s%s\n", key->path, text != NULL ? text : "?", source != NULL ? source : "file",
-                key->disposition == ZRT__HONOURED ? "" : ", accepted without effect: ",
-                key->disposition == ZRT__HONOURED ? "" : key->note);
-        free(text);
-    }
-    for (size_t i = 0; zrt__argument_get(i) != NULL; i++) {
-        const char *name = zrt__argument_get(i)->name;
-        const json_t *value = json_object_get(config->arguments, name);
-        char *text = value != NULL ? json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT) : NULL;
-        if (text != NULL)
-            fprintf(file, "  %s = %s (argument)\n", name, text);
-        free(text);
-    }
-    zrt__resolved_destroy(&resolved);
-    return ferror(file) ? zrt__fail(ZRT_ERR_IO, "the configuration could not be printed") : ZRT_OK;
 }

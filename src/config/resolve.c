@@ -68,7 +68,7 @@ zrt_status zrt__resolution_value(zrt__resolution *resolution, const char *path, 
         }
     } else if (from_argument != NULL) {
         value = json_incref(from_argument);
-        source = is_auto ? "auto rule" : given ? "argument" : "default";
+        source = is_auto ? "auto rule" : given ? "option" : "default";
     } else {
         const zrt__key *key = zrt__key_find(path);
         value = key->fallback != NULL ? json_loads(key->fallback, JSON_DECODE_ANY, NULL) : json_null();
@@ -181,7 +181,7 @@ static zrt_status resolve_run(zrt__resolution *resolution, int64_t total_steps)
                          "zerort.recompute is \"none\" and gradient_checkpointing is true: give one of them");
     ZRT_TRY(zrt__resolution_set(resolution, "zerort.recompute", json_string(modes[r->recompute]),
                                 recompute != NULL ? "file"
-                                : checkpointing   ? "argument"
+                                : checkpointing   ? "option"
                                                   : "default"));
     ZRT_TRY(integer(resolution, "zerort.loss_chunk_bytes", NULL, &r->loss_chunk_bytes));
     ZRT_TRY(number(resolution, "gradient_clipping", "max_grad_norm", &r->max_grad_norm));
@@ -216,7 +216,7 @@ static zrt_status begin(zrt__resolution *resolution)
             continue;
         char path[128];
         snprintf(path, sizeof path, "zerort.arguments.%s", argument->name);
-        ZRT_TRY(zrt__resolution_set(resolution, path, value, given != NULL ? "argument" : "default"));
+        ZRT_TRY(zrt__resolution_set(resolution, path, value, given != NULL ? "option" : "default"));
     }
     for (size_t i = 0; zrt__key_get(i) != NULL; i++) {
         const zrt__key *key = zrt__key_get(i);
@@ -297,6 +297,8 @@ zrt_status zrt__config_resolve(const zrt_config *config, int n_ranks, int64_t hi
         status = zrt__resolve_optimizer(&resolution);
     if (status == ZRT_OK)
         status = zrt__resolve_schedule(&resolution);
+    if (status == ZRT_OK)
+        status = zrt__resolve_monitor(&resolution);
     if (status == ZRT_OK)
         status = mirror_arguments(&resolution);
     if (status == ZRT_OK)

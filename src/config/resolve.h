@@ -28,5 +28,6 @@ zrt_status zrt__resolve_batch(zrt__resolution *resolution);
 zrt_status zrt__resolve_optimizer(zrt__resolution *resolution);
 zrt_status zrt__resolve_schedule(zrt__resolution *resolution);
 zrt_status zrt__resolve_precision(zrt__resolution *resolution);
+zrt_status zrt__resolve_monitor(zrt__resolution *resolution);
 
 #endif

@@ -31,8 +31,8 @@ static const char *source_of(const zrt__resolution *resolution, const char *path
     if (file != NULL && !zrt__is_auto(file))
         return "file";
     if (argument != NULL && zrt__argument_given(resolution, argument))
-        return "argument";
-    return file != NULL ? "auto rule" : "completed";
+        return "option";
+    return file != NULL ? "auto rule" : "completed from the others";
 }
 
 /* train_batch_size = micro x accumulation x ranks, from any two or one of them, as DeepSpeed's _set_batch_related_parameters. */

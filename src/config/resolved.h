@@ -17,6 +17,17 @@ typedef struct zrt__named_value {
     char text[48];
 } zrt__named_value;
 
+/* What DeepSpeed prints and logs of a run. */
+typedef struct zrt__watch {
+    int64_t steps_per_print; /* 0: never */
+    bool dump_state, wall_clock_breakdown, memory_breakdown;
+    bool comms, comms_verbose, comms_debug;
+    unsigned comms_operations; /* bit i: zrt_comm_kind i */
+    bool flops, flops_detailed;
+    int64_t profile_step, module_depth, top_modules;
+    char flops_file[512]; /* "": none */
+} zrt__watch;
+
 typedef struct zrt__resolved {
     int n_ranks;
     int64_t train_batch, micro_batch, accumulation, evaluation_batch;
@@ -45,8 +56,9 @@ typedef struct zrt__resolved {
     int64_t loss_chunk_bytes;
     bool deterministic;
     char device[16];
-    int64_t seq_length;   /* 0: the model's */
-    size_t host_memory;   /* 0: the machine's */
+    int64_t seq_length; /* 0: the model's */
+    size_t host_memory; /* 0: the machine's */
+    zrt__watch watch;
     void *tree, *sources; /* all of it as JSON, and where each value came from */
     char **items;         /* "key: value", flat */
     int n_items;
@@ -56,6 +68,8 @@ typedef struct zrt__resolved {
  * configuration does not say, 0: unknown. Gives. Errors: ZRT_ERR_CONFIG naming the key. */
 zrt_status zrt__config_resolve(const zrt_config *config, int n_ranks, int64_t hidden_size, int64_t total_steps,
                                zrt__resolved **resolved_out);
+/* All of it as JSON text, the bytes of resolved.json. Gives a string for free(). */
+zrt_status zrt__resolved_print(const zrt__resolved *resolved, char **json_out);
 void zrt__resolved_destroy(zrt__resolved **resolved);
 
 /* Equal on ranks that were configured alike; and what to compare one by one where they differ. */

@@ -229,7 +229,10 @@ static zrt_status create(zrt_engine *engine, const zrt_config *config)
     status = zrt__group_agree(world, status);
     if (status == ZRT_OK)
         status = compare(engine, resolved);
+    if (status == ZRT_OK && engine->settings.watch.dump_state)
+        status = zrt__resolved_print(resolved, &engine->watch.state);
     zrt__resolved_destroy(&resolved);
+    status = zrt__group_agree(world, status);
     if (status != ZRT_OK)
         return status;
     ZRT_TRY(zrt__group_agree(world, open_device(engine)));
@@ -283,6 +286,7 @@ void zrt_engine_destroy(zrt_engine **engine)
         if (e->loss.event != NULL)
             device->event_destroy(&e->loss.event);
     }
+    zrt__watch_free(&e->watch);
     zrt__trace_free(&e->trace);
     free(e->trace_path);
     zrt__plan_destroy(&e->generation.plan);

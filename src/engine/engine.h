@@ -6,6 +6,7 @@
 
 #include "engine/saving.h"
 #include "engine/settings.h"
+#include "engine/watch.h"
 #include "launch/launch.h"
 
 /* Plans of a training step: with one micro-step only ZRT__VARIANT_ONLY. */
@@ -75,6 +76,7 @@ struct zrt_engine {
     char *trace_path;
     zrt__trace trace;
     int trace_variant;
+    zrt__engine_watch watch;
 };
 
 /* Takes the scratch memory that the plans need now, and binds all plans to it. Collective. */

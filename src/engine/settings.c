@@ -136,6 +136,7 @@ zrt_status zrt__settings_from(const zrt__resolved *resolved, const zrt_model *mo
     s->seed = resolved->seed;
     s->host_memory = resolved->host_memory;
     s->deterministic = resolved->deterministic;
+    s->watch = resolved->watch;
     s->device = "cpu";
     return ZRT_OK;
 }

@@ -23,7 +23,7 @@ static zrt_status run(zrt_engine *engine, int segment)
 {
     int variant = zrt__variant_of(&engine->compiled, engine->micro_step, engine->settings.zero.micro_steps);
     bool traced = engine->trace_path != NULL && engine->trace_variant == variant && engine->trace.n > 0;
-    return zrt__plan_run(engine->compiled.train[variant], &engine->runtime, segment, traced ? &engine->trace : NULL);
+    return zrt__watch_run(engine, segment, traced ? &engine->trace : NULL);
 }
 
 /* Scalars of the pass that the host knows: key of dropout, number of the step, capacities. */
@@ -124,7 +124,7 @@ zrt_status zrt_engine_step(zrt_engine *engine)
     engine->update_due = false;
     if (!zrt_engine_is_accumulation_boundary(engine)) {
         engine->micro_step++;
-        return ZRT_OK;
+        return zrt__watch_step(engine, false);
     }
     /* What is being saved must have been copied before it changes. */
     if (engine->saving.saver != NULL)
@@ -136,6 +136,7 @@ zrt_status zrt_engine_step(zrt_engine *engine)
     engine->micro_step = 0;
     engine->step++;
     ZRT_TRY(refresh_rates(engine));
+    ZRT_TRY(zrt__watch_step(engine, true));
     return finish_trace(engine);
 }
 

@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/alloc.h"
 #include "monitor/monitor.h"
@@ -52,20 +53,21 @@ static void size_text(int64_t bytes, char *text, size_t capacity)
     snprintf(text, capacity, "%s %s", number, units[unit]);
 }
 
-zrt_status zrt__comm_log_add(zrt__comm_log *log, zrt_comm_kind kind, int64_t bytes, int n_ranks, double seconds,
-                             FILE *verbose)
+zrt_status zrt__comm_log_add(zrt__comm_log *log, zrt_comm_kind kind, const char *caller, int64_t bytes, int n_ranks,
+                             double seconds, FILE *verbose)
 {
     zrt__comm_entry *entry = NULL;
     double tput, busbw;
 
     for (size_t i = 0; i < log->n && entry == NULL; i++) {
-        if (log->entries[i].kind == kind && log->entries[i].bytes == bytes)
+        if (log->entries[i].kind == kind && log->entries[i].bytes == bytes &&
+            strcmp(log->entries[i].caller, caller) == 0)
             entry = &log->entries[i];
     }
     if (entry == NULL) {
         ZRT_TRY(zrt__grow(&log->entries, &log->capacity, log->n, sizeof *log->entries));
         entry = &log->entries[log->n++];
-        *entry = (zrt__comm_entry){.kind = kind, .bytes = bytes};
+        *entry = (zrt__comm_entry){.kind = kind, .caller = caller, .bytes = bytes};
     }
     zrt__comm_rates(kind, bytes, n_ranks, seconds, &tput, &busbw);
     entry->count++;
@@ -77,8 +79,10 @@ zrt_status zrt__comm_log_add(zrt__comm_log *log, zrt_comm_kind kind, int64_t byt
 
         size_text(bytes, size, sizeof size);
         fprintf(verbose,
-                "[Rank 0] comm op: %s | time (ms): %.2f | msg size: %s | algbw (Gbps): %.2f | busbw (Gbps): %.2f\n",
-                kind_names[kind], seconds * 1e3, size, tput, busbw);
+                "[Rank 0] comm op: %s%s%s%s | time (ms): %.2f | msg size: %s | algbw (Gbps): %.2f | "
+                "busbw (Gbps): %.2f\n",
+                kind_names[kind], *caller != '\0' ? " | [Caller Func: " : "", caller, *caller != '\0' ? "]" : "",
+                seconds * 1e3, size, tput, busbw);
     }
     return ZRT_OK;
 }
@@ -89,6 +93,8 @@ static int compare_entries(const void *a, const void *b)
 
     if (x->kind != y->kind)
         return x->kind < y->kind ? -1 : 1;
+    if (strcmp(x->caller, y->caller) != 0)
+        return strcmp(x->caller, y->caller);
     return x->bytes < y->bytes ? -1 : x->bytes > y->bytes;
 }
 
@@ -103,8 +109,9 @@ void zrt__comm_log_print(zrt__comm_log *log, FILE *stream)
         double count = (double)entry->count;
         char size[48];
 
-        if (i == 0 || log->entries[i - 1].kind != entry->kind)
-            fprintf(stream, "%s\n", kind_names[entry->kind]);
+        if (i == 0 || log->entries[i - 1].kind != entry->kind || strcmp(entry[-1].caller, entry->caller) != 0)
+            fprintf(stream, *entry->caller != '\0' ? "%s | [Caller Func: %s]\n" : "%s%s\n", kind_names[entry->kind],
+                    entry->caller);
         size_text(entry->bytes, size, sizeof size);
         fprintf(stream, "%-20s%-20s%-20" PRId64 "%-20.2f%-20.2f%-20.2f%-20.2f\n", " ", size, entry->count,
                 entry->seconds * 1e3, entry->seconds * 1e3 / count, entry->tput / count, entry->busbw / count);

@@ -26,7 +26,9 @@ struct zrt_monitor {
     bool has_first;
     double first_seconds;
     int64_t first_step;
-    double micro_times[ZRT_N_TIMERS], times[ZRT_N_TIMERS];
+    double micro_times[ZRT_N_TIMERS], times[ZRT_N_TIMERS], micro_reduction, reduction;
+    bool times_reductions;
+    int64_t point_step, point_samples; /* the last step whose metrics were written as points */
     zrt__comm_log comms;
 };
 
@@ -160,17 +162,44 @@ static zrt_status write_points(zrt_monitor *monitor, const zrt__point *points, s
     return ZRT_OK;
 }
 
-zrt_status zrt_monitor_log(zrt_monitor *monitor, const zrt_metrics_row *row)
+zrt_status zrt__monitor_step(zrt_monitor *monitor, const zrt_metrics_row *row)
 {
     const zrt__point points[] = {
         {"Train/Samples/train_loss", row->loss, row->samples},
         {"Train/Samples/lr", row->learning_rate, row->samples},
         {"Train/Samples/loss_scale", row->loss_scale, row->samples},
         {"Train/Samples/grad_norm", row->grad_norm, row->samples},
-        {"Train/Samples/tokens_per_second", row->tokens_per_second, row->samples},
-        {"Eval/Samples/eval_loss", row->eval_loss, row->samples},
     };
-    size_t n_points = sizeof points / sizeof *points - (isnan(row->eval_loss) ? 1 : 0);
+
+    if (!monitor->active || row->step == monitor->point_step)
+        return ZRT_OK;
+    monitor->point_step = row->step;
+    monitor->point_samples = row->samples;
+    return write_points(monitor, points, sizeof points / sizeof *points);
+}
+
+bool zrt__monitor_has_points(const zrt_monitor *monitor)
+{
+    return monitor->csv != NULL || monitor->tensorboard != NULL;
+}
+
+FILE *zrt__monitor_stream(zrt_monitor *monitor)
+{
+    if (!monitor->active || monitor->stream == NULL)
+        return NULL;
+    zrt_monitor_end_line(monitor);
+    return monitor->stream;
+}
+
+zrt_status zrt_monitor_log(zrt_monitor *monitor, const zrt_metrics_row *row)
+{
+    /* The points of a step share one x, whoever counted its samples. */
+    int64_t samples = row->step == monitor->point_step ? monitor->point_samples : row->samples;
+    const zrt__point points[] = {
+        {"Train/Samples/tokens_per_second", row->tokens_per_second, samples},
+        {"Eval/Samples/eval_loss", row->eval_loss, samples},
+    };
+    size_t n_points = isnan(row->eval_loss) ? 1 : 2;
 
     if (!monitor->active)
         return ZRT_OK;
@@ -182,6 +211,7 @@ zrt_status zrt_monitor_log(zrt_monitor *monitor, const zrt_metrics_row *row)
 
         ZRT_TRY(zrt__append_file_write(&monitor->metrics, line, length));
     }
+    ZRT_TRY(zrt__monitor_step(monitor, row));
     return write_points(monitor, points, n_points);
 }
 
@@ -222,7 +252,14 @@ void zrt_monitor_add_time(zrt_monitor *monitor, zrt_timer timer, double seconds)
     monitor->times[timer] += seconds;
 }
 
-static void print_times(zrt_monitor *monitor, const double *times, const char *suffix)
+void zrt__monitor_add_reduction(zrt_monitor *monitor, double seconds)
+{
+    monitor->times_reductions = true;
+    monitor->micro_reduction += seconds;
+    monitor->reduction += seconds;
+}
+
+static void print_times(zrt_monitor *monitor, const double *times, double reduction, const char *suffix)
 {
     static const char *const names[ZRT_N_TIMERS] = {"fwd", "bwd", "step"};
 
@@ -230,8 +267,11 @@ static void print_times(zrt_monitor *monitor, const double *times, const char *s
         return;
     zrt_monitor_end_line(monitor);
     fputs("[Rank 0] time (ms)", monitor->stream);
-    for (int i = 0; i < ZRT_N_TIMERS; i++)
+    for (int i = 0; i < ZRT_N_TIMERS; i++) {
         fprintf(monitor->stream, " | %s%s: %.2f", names[i], suffix, times[i] * 1e3);
+        if (i == ZRT_TIMER_BACKWARD && monitor->times_reductions)
+            fprintf(monitor->stream, " | bwd_allreduce%s: %.2f", suffix, reduction * 1e3);
+    }
     fputc('\n', monitor->stream);
     fflush(monitor->stream);
 }
@@ -239,32 +279,43 @@ static void print_times(zrt_monitor *monitor, const double *times, const char *s
 void zrt_monitor_print_micro_times(zrt_monitor *monitor)
 {
     if (monitor->active)
-        print_times(monitor, monitor->micro_times, "_microstep");
+        print_times(monitor, monitor->micro_times, monitor->micro_reduction, "_microstep");
+    monitor->micro_reduction = 0;
     memset(monitor->micro_times, 0, sizeof monitor->micro_times);
 }
 
 zrt_status zrt_monitor_print_times(zrt_monitor *monitor, int64_t samples)
 {
-    const zrt__point points[ZRT_N_TIMERS] = {
+    const zrt__point points[] = {
         {"Train/Samples/elapsed_time_ms_forward", monitor->times[ZRT_TIMER_FORWARD] * 1e3, samples},
         {"Train/Samples/elapsed_time_ms_backward", monitor->times[ZRT_TIMER_BACKWARD] * 1e3, samples},
         {"Train/Samples/elapsed_time_ms_step", monitor->times[ZRT_TIMER_STEP] * 1e3, samples},
+        {"Train/Samples/elapsed_time_ms_backward_allreduce", monitor->reduction * 1e3, samples},
     };
 
     if (monitor->active)
-        print_times(monitor, monitor->times, "");
+        print_times(monitor, monitor->times, monitor->reduction, "");
     memset(monitor->times, 0, sizeof monitor->times);
-    return monitor->active ? write_points(monitor, points, ZRT_N_TIMERS) : ZRT_OK;
+    monitor->reduction = 0;
+    return monitor->active
+               ? write_points(monitor, points, sizeof points / sizeof *points - (monitor->times_reductions ? 0 : 1))
+               : ZRT_OK;
 }
 
-zrt_status zrt_monitor_add_comm(zrt_monitor *monitor, zrt_comm_kind kind, int64_t bytes, int n_ranks, double seconds,
-                                bool verbose)
+zrt_status zrt__monitor_add_comm(zrt_monitor *monitor, zrt_comm_kind kind, const char *caller, int64_t bytes,
+                                 int n_ranks, double seconds, bool verbose)
 {
     if (!monitor->active)
         return ZRT_OK;
     if (verbose)
         zrt_monitor_end_line(monitor);
-    return zrt__comm_log_add(&monitor->comms, kind, bytes, n_ranks, seconds, verbose ? monitor->stream : NULL);
+    return zrt__comm_log_add(&monitor->comms, kind, caller, bytes, n_ranks, seconds, verbose ? monitor->stream : NULL);
+}
+
+zrt_status zrt_monitor_add_comm(zrt_monitor *monitor, zrt_comm_kind kind, int64_t bytes, int n_ranks, double seconds,
+                                bool verbose)
+{
+    return zrt__monitor_add_comm(monitor, kind, "", bytes, n_ranks, seconds, verbose);
 }
 
 void zrt_monitor_print_comms(zrt_monitor *monitor)

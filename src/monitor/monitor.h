@@ -46,6 +46,7 @@ size_t zrt__tensorboard_record(double wall_time, const zrt__point *point, unsign
 /* Collectives by kind and bytes. */
 typedef struct zrt__comm_entry {
     zrt_comm_kind kind;
+    const char *caller; /* static; "": not told apart */
     int64_t bytes, count;
     double seconds, tput, busbw; /* sums; the latter two of Gbit/s */
 } zrt__comm_entry;
@@ -56,8 +57,20 @@ typedef struct zrt__comm_log {
 /* The rates of one collective in Gbit/s, as DeepSpeed counts them. */
 void zrt__comm_rates(zrt_comm_kind kind, int64_t bytes, int n_ranks, double seconds, double *tput_out,
                      double *busbw_out);
-zrt_status zrt__comm_log_add(zrt__comm_log *log, zrt_comm_kind kind, int64_t bytes, int n_ranks, double seconds,
-                             FILE *verbose);
+zrt_status zrt__comm_log_add(zrt__comm_log *log, zrt_comm_kind kind, const char *caller, int64_t bytes, int n_ranks,
+                             double seconds, FILE *verbose);
 void zrt__comm_log_print(zrt__comm_log *log, FILE *stream);
+
+/* Where the monitor prints, with no progress line open; NULL: nowhere, or another rank than 0. */
+FILE *zrt__monitor_stream(zrt_monitor *monitor);
+/* Whether csv_monitor or tensorboard is on. */
+bool zrt__monitor_has_points(const zrt_monitor *monitor);
+/* The metrics of a step as points; a row of the same step does not write them again. */
+zrt_status zrt__monitor_step(zrt_monitor *monitor, const zrt_metrics_row *row);
+/* As zrt_monitor_add_comm, told apart by the caller (static, comms_logger.debug). */
+zrt_status zrt__monitor_add_comm(zrt_monitor *monitor, zrt_comm_kind kind, const char *caller, int64_t bytes,
+                                 int n_ranks, double seconds, bool verbose);
+/* bwd_inner and bwd_allreduce of wall_clock_breakdown: parts of ZRT_TIMER_BACKWARD and ZRT_TIMER_STEP. */
+void zrt__monitor_add_reduction(zrt_monitor *monitor, double seconds);
 
 #endif

@@ -164,6 +164,8 @@ zrt_status train_loop(train_run *run)
         status = tool_agree(run->context, steps(&l));
         zrt_engine_save_wait(run->engine); /* a failure has been told as a warning */
         watch_signals(false);
+        if (status == ZRT_OK)
+            train_progress_summary(l.progress);
     }
     train_progress_close(&l.progress);
     return status;

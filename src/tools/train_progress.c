@@ -3,7 +3,9 @@
 #include "tools/train_progress.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #include <zerort/monitor.h>
@@ -27,20 +29,59 @@ static double now(void)
     return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
 }
 
+/* output_path/job_name of csv_monitor or tensorboard; NULL where it is off. Upstream's folder without an output_path. */
+static zrt_status monitor_folder(const train_run *run, const char *block, const char *otherwise, char **folder_out)
+{
+    char key[64], values[3][512] = {"", "", ""};
+    static const char *const names[] = {"enabled", "output_path", "job_name"};
+    *folder_out = NULL;
+    for (int i = 0; i < 3; i++) {
+        snprintf(key, sizeof key, "%s.%s", block, names[i]);
+        ZRT_TRY(zrt_config_get(run->config, zrt_size(run->context), zrt_model_get_info(run->model)->hidden_size, key,
+                               values[i], sizeof values[i]));
+        if (i == 0 && strcmp(values[0], "true") != 0)
+            return ZRT_OK;
+        size_t length = strlen(values[i]);
+        if (values[i][0] == '"') { /* without its quotes */
+            memmove(values[i], values[i] + 1, length - 2);
+            values[i][length - 2] = '\0';
+        }
+    }
+    size_t length = strlen(values[1]);
+    const char *slash = length > 0 && values[1][length - 1] == '/' ? "" : "/";
+    if (asprintf(folder_out, "%s%s%s", length > 0 ? values[1] : otherwise, slash, values[2]) < 0) {
+        *folder_out = NULL;
+        return tool_fail(ZRT_ERR_MEMORY, "out of memory for the log");
+    }
+    return ZRT_OK;
+}
+
 zrt_status train_progress_open(const train_run *run, train_progress **progress_out)
 {
-    char *path = NULL;
+    char *path = NULL, *csv = NULL, *tensorboard = NULL;
     train_progress *progress = calloc(1, sizeof *progress);
     *progress_out = progress;
     if (!progress)
         return tool_fail(ZRT_ERR_MEMORY, "out of memory for the log");
     progress->run = run;
-    if (run->folder)
-        ZRT_TRY(run_folder_path(run->folder, "metrics.jsonl", &path));
-    const zrt_monitor_options options = {
-        .metrics_path = path, .stream = stdout, .progress = true, .n_steps = run->n_steps};
-    zrt_status status = zrt_monitor_create(run->context, &options, &progress->monitor);
+    zrt_status status = run->folder ? run_folder_path(run->folder, "metrics.jsonl", &path) : ZRT_OK;
+    if (status == ZRT_OK)
+        status = monitor_folder(run, "csv_monitor", "csv_monitor", &csv);
+    if (status == ZRT_OK)
+        status = monitor_folder(run, "tensorboard", "tensorboard", &tensorboard);
+    const zrt_monitor_options options = {.metrics_path = path,
+                                         .stream = stdout,
+                                         .progress = true,
+                                         .n_steps = run->n_steps,
+                                         .csv_folder = csv,
+                                         .tensorboard_folder = tensorboard};
+    if (status == ZRT_OK)
+        status = zrt_monitor_create(run->context, &options, &progress->monitor);
+    if (status == ZRT_OK)
+        status = zrt_engine_set_monitor(run->engine, progress->monitor);
     free(path);
+    free(csv);
+    free(tensorboard);
     progress->begin = now();
     progress->step = run->logged_step;
     progress->skipped = run->logged_skipped;
@@ -49,8 +90,20 @@ zrt_status train_progress_open(const train_run *run, train_progress **progress_o
     return status;
 }
 
+void train_progress_summary(train_progress *progress)
+{
+    char value[8];
+    const train_run *run = progress->run;
+    if (zrt_config_get(run->config, zrt_size(run->context), zrt_model_get_info(run->model)->hidden_size,
+                       "comms_logger.enabled", value, sizeof value) == ZRT_OK &&
+        strcmp(value, "true") == 0)
+        zrt_monitor_print_comms(progress->monitor);
+}
+
 void train_progress_close(train_progress **progress)
 {
+    if (*progress && (*progress)->run->engine)
+        zrt_engine_set_monitor((*progress)->run->engine, NULL);
     if (*progress)
         zrt_monitor_destroy(&(*progress)->monitor);
     free(*progress);

@@ -11,6 +11,9 @@ zrt_status train_progress_open(const train_run *run, train_progress **progress_o
 /* Ends the line and closes the file. */
 void train_progress_close(train_progress **progress);
 
+/* What is said at the end: the table of comms_logger, where it is on. Local. */
+void train_progress_summary(train_progress *progress);
+
 /* One row of a step; eval_loss NULL: not evaluated there. Local. */
 zrt_status train_progress_log(train_progress *progress, const zrt_metrics *metrics, const double *eval_loss);
 

@@ -249,7 +249,15 @@ static bool has_weights(const char *model)
 
 zrt_status train_run_create_engine(train_run *run)
 {
-    zrt_status status = zrt_engine_create(run->context, run->model, run->config, &run->engine);
+    zrt_status status = ZRT_OK;
+    if (zrt_rank(run->context) == 0 && !run->options->generates) {
+        printf("configuration\n");
+        status = zrt_config_explain(run->config, zrt_size(run->context), zrt_model_get_info(run->model)->hidden_size,
+                                    stdout);
+        fflush(stdout);
+    }
+    ZRT_TRY(zrt_agree(run->context, status));
+    status = zrt_engine_create(run->context, run->model, run->config, &run->engine);
     if (status == ZRT_OK && has_weights(run->options->model))
         status = zrt_engine_load_pretrained(run->engine, run->options->model);
     return tool_agree(run->context, status);
