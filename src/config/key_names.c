@@ -11,6 +11,8 @@
 static const char *const renamed[][2] = {
     {"bfloat16", "bf16"},
     {"fp16.fp16_enabled", "fp16.enabled"},
+    {ZO "allgather_size", ZO "allgather_bucket_size"},
+    {ZO "cpu_offload_use_pin_memory", ZO "offload_optimizer.pin_memory"},
     {"aio.thread_count", "aio.intra_op_parallelism"},
     {ZO "gather_16bit_weights_on_model_save", ZO "stage3_gather_16bit_weights_on_model_save"},
     {ZO "stage3_gather_fp16_weights_on_model_save", ZO "stage3_gather_16bit_weights_on_model_save"},
@@ -26,6 +28,23 @@ const char *zrt__key_renamed(const char *path)
     for (size_t i = 0; i < sizeof renamed / sizeof *renamed; i++)
         if (strcmp(renamed[i][0], path) == 0)
             return renamed[i][1];
+    return NULL;
+}
+
+const char *zrt__key_switch(const char *path, const char **target_out)
+{
+    static const char *const switches[][3] = {
+        {ZO "cpu_offload", ZO "offload_optimizer.device", "\"cpu\""},
+        {ZO "cpu_offload_params", ZO "offload_param.device", "\"cpu\""},
+        {ZO "cpu_offload_param", ZO "offload_param.device", "\"cpu\""},
+        {"zero_optimization", ZO "stage", "1"},
+        {"fp32_allreduce", "communication_data_type", "\"fp32\""},
+    };
+    for (size_t i = 0; i < sizeof switches / sizeof *switches; i++)
+        if (strcmp(switches[i][0], path) == 0) {
+            *target_out = switches[i][1];
+            return switches[i][2];
+        }
     return NULL;
 }
 
@@ -71,4 +90,18 @@ const char *zrt__key_nearest(const char *block, const char *name)
         }
     }
     return best;
+}
+
+const char *zrt__key_elsewhere(const char *name)
+{
+    const char *found = NULL;
+    for (size_t i = 0; zrt__key_get(i) != NULL; i++) {
+        const char *path = zrt__key_get(i)->path, *dot = strrchr(path, '.');
+        if (dot == NULL || strcmp(dot + 1, name) != 0)
+            continue;
+        if (found != NULL)
+            return NULL;
+        found = path;
+    }
+    return found;
 }

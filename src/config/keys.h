@@ -39,8 +39,13 @@ const zrt__key *zrt__key_get(size_t index);
 const zrt__key *zrt__key_find(const char *path);
 /* The new path of a deprecated spelling; NULL where it is none. */
 const char *zrt__key_renamed(const char *path);
+/* Deprecated switches whose value becomes another key's: JSON text of the block that stands for `true` (allowed false), at `target_out`;
+ * NULL where the path is none. */
+const char *zrt__key_switch(const char *path, const char **target_out);
 /* The known name nearest to `name` among those of `block` ("" for the top level); NULL when none is near. Lends. */
 const char *zrt__key_nearest(const char *block, const char *name);
+/* The path of the one key of this name, whatever its block; NULL where there is none or more. Lends. */
+const char *zrt__key_elsewhere(const char *name);
 /* Edit distance (Levenshtein). */
 size_t zrt__edit_distance(const char *a, const char *b);
 

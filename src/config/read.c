@@ -188,6 +188,34 @@ static zrt_status merge_value(zrt_config *config, const char *path, const json_t
     return zrt__tree_set(config->file, path, json_deep_copy(value));
 }
 
+static zrt_status unknown_key(const char *block, const char *name, const char *path)
+{
+    const char *nearest = zrt__key_elsewhere(name);
+    if (nearest == NULL)
+        nearest = zrt__key_nearest(block, name);
+    return zrt__fail(ZRT_ERR_CONFIG, "unknown configuration key %.120s%s%s%s", path,
+                     nearest != NULL ? "; did you mean " : "", nearest != NULL ? nearest : "",
+                     nearest != NULL ? "?" : "");
+}
+
+/* A deprecated switch: true stands for a value of another key, which must not say otherwise. */
+static zrt_status merge_switch(zrt_config *config, const char *path, const char *target, const char *text,
+                               const json_t *value, const json_t *tree)
+{
+    char block[128];
+    if (!json_is_boolean(value))
+        return zrt__fail(ZRT_ERR_CONFIG, "configuration key %s, deprecated for %s, must be true or false", path,
+                         target);
+    /* The block of the newer spelling beside it. */
+    size_t length = strrchr(path, '.') != NULL ? (size_t)(strrchr(path, '.') - path) + 1 : 0;
+    snprintf(block, sizeof block, "%.*s", (int)strcspn(target + length, "."), target + length);
+    if (json_is_true(value) && strcmp(block, path) != 0 && json_object_get(tree, block) != NULL)
+        return zrt__fail(ZRT_ERR_CONFIG, "configuration keys %s and %.*s%s say the same; give the latter alone", path,
+                         (int)length, target, block);
+    json_array_append_new(config->notices, json_sprintf("%s is deprecated: true is read as %s %s", path, target, text));
+    return json_is_true(value) ? zrt_config_set(config, target, text) : ZRT_OK;
+}
+
 static zrt_status merge_block(zrt_config *config, const char *block, const json_t *tree)
 {
     const char *name;
@@ -199,17 +227,16 @@ static zrt_status merge_block(zrt_config *config, const char *block, const json_
             return ZRT_ERR_MEMORY;
         const char *renamed = zrt__key_renamed(path), *known = renamed != NULL ? renamed : path;
         zrt_status status = ZRT_OK;
-        if (strchr(name, '.') != NULL || zrt__key_find(known) == NULL) {
-            const char *nearest = zrt__key_nearest(block, name);
-            status = zrt__fail(ZRT_ERR_CONFIG, "unknown configuration key %.120s%s%s%s", path,
-                               nearest != NULL ? "; did you mean " : "", nearest != NULL ? nearest : "",
-                               nearest != NULL ? "?" : "");
-        } else if (renamed != NULL &&
-                   json_object_get(tree, strrchr(renamed, '.') != NULL ? strrchr(renamed, '.') + 1 : renamed) != NULL) {
+        const char *target = NULL, *text = zrt__key_switch(path, &target);
+        if (text != NULL && (zrt__key_find(path) == NULL || json_is_boolean(value))) {
+            status = merge_switch(config, path, target, text, value, tree);
+        } else if (strchr(name, '.') != NULL || zrt__key_find(known) == NULL) {
+            status = unknown_key(block, name, path);
+        } else if (renamed != NULL && zrt__tree_get(tree, renamed + strlen(block) + (*block != '\0')) != NULL) {
             status = zrt__fail(ZRT_ERR_CONFIG, "configuration keys %s and %s are the same; give one", path, renamed);
         } else {
             if (renamed != NULL)
-                json_array_append_new(config->notices, json_sprintf("%s is the older spelling of %s", path, renamed));
+                json_array_append_new(config->notices, json_sprintf("%s is another spelling of %s", path, renamed));
             status = merge_value(config, known, value);
         }
         free(path);
@@ -295,17 +322,20 @@ static json_t *parse_value(zrt__key_type type, const char *text)
 
 zrt_status zrt_config_set(zrt_config *config, const char *key, const char *value)
 {
-    const char *renamed = zrt__key_renamed(key);
+    const char *renamed = zrt__key_renamed(key), *target = NULL, *text = zrt__key_switch(key, &target);
     const zrt__key *known = zrt__key_find(renamed != NULL ? renamed : key);
+    if (known == NULL && text != NULL) {
+        json_t *parsed_switch = parse_value(ZRT__KEY_BOOL, value);
+        zrt_status switched = merge_switch(config, key, target, text, parsed_switch, NULL);
+        json_decref(parsed_switch);
+        return switched;
+    }
     if (known == NULL) {
         char block[128] = "";
         const char *dot = strrchr(key, '.');
         if (dot != NULL && (size_t)(dot - key) < sizeof block)
             memcpy(block, key, (size_t)(dot - key));
-        const char *nearest = zrt__key_nearest(block, dot != NULL ? dot + 1 : key);
-        return zrt__fail(ZRT_ERR_CONFIG, "unknown configuration key %s%s%s%s", key,
-                         nearest != NULL ? "; did you mean " : "", nearest != NULL ? nearest : "",
-                         nearest != NULL ? "?" : "");
+        return unknown_key(block, dot != NULL ? dot + 1 : key, key);
     }
     json_t *parsed = parse_value(known->type, value);
     zrt_status status = parsed == NULL ? zrt__fail(ZRT_ERR_MEMORY, "no memory for configuration key %s", key)

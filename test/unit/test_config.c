@@ -10,6 +10,7 @@
 #include "base/random.h"
 #include "config/configuration.h"
 #include "config/resolved.h"
+#include "deepspeed_keys.h"
 #include "tap.h"
 
 static const char shipped[] = "{\"fp16\":{\"enabled\":true},\"zero_optimization\":{\"stage\":3,\"offload_optimizer\":{"
@@ -170,8 +171,172 @@ static void mutations(void)
            changed);
 }
 
+/* Known by itself, by a newer spelling, as a switch of older times, or as part of a block that is judged as a whole. */
+static bool is_known(const char *path)
+{
+    const char *renamed = zrt__key_renamed(path), *target;
+    const zrt__key *key = zrt__key_find(renamed != NULL ? renamed : path);
+    if (key != NULL)
+        return key->type == ZRT__KEY_BLOCK || (key->note != NULL && strlen(key->note) > 3);
+    if (zrt__key_switch(path, &target) != NULL)
+        return zrt__key_find(target) != NULL;
+    char block[128];
+    snprintf(block, sizeof block, "%s", path);
+    while (strrchr(block, '.') != NULL) {
+        *strrchr(block, '.') = '\0';
+        renamed = zrt__key_renamed(block);
+        key = zrt__key_find(renamed != NULL ? renamed : block);
+        if (key != NULL)
+            return key->type == ZRT__KEY_OPEN || (renamed != NULL && is_known(renamed));
+    }
+    return false;
+}
+
+static void every_deepspeed_key(void)
+{
+    int n = 0, missing = 0;
+    for (size_t i = 0; i < sizeof deepspeed_keys / sizeof *deepspeed_keys; i++) {
+        char names[2048], path[256], *save = NULL;
+        snprintf(names, sizeof names, "%s", deepspeed_keys[i][1]);
+        for (char *name = strtok_r(names, " ", &save); name != NULL; name = strtok_r(NULL, " ", &save), n++) {
+            snprintf(path, sizeof path, "%s%s%s", deepspeed_keys[i][0], *deepspeed_keys[i][0] != '\0' ? "." : "", name);
+            if (!is_known(path)) {
+                missing++;
+                tap_diag("%s is in no list", path);
+            }
+        }
+    }
+    tap_ok(n > 190 && missing == 0, "%d keys of DeepSpeed are honoured, without effect, or refused; %d are in no list",
+           n, missing);
+}
+
+/* What `json` prints of itself at the start has `line`. */
+static void explained(const char *json, const char *argument, const char *value, const char *line)
+{
+    zrt_config *config = NULL;
+    char *text = NULL;
+    size_t bytes = 0;
+    FILE *file = open_memstream(&text, &bytes);
+    zrt_status status = zrt_config_create(&config);
+    if (status == ZRT_OK)
+        status = zrt_config_read_string(config, json);
+    if (status == ZRT_OK && argument != NULL)
+        status = zrt_config_set_argument(config, argument, value);
+    if (status == ZRT_OK)
+        status = zrt_config_explain(config, 4, 64, file);
+    fclose(file);
+    bool begins = *line == '\n';
+    tap_ok(status == ZRT_OK && strstr(text, line) != NULL, "explained: %.*s%s", (int)strcspn(line + begins, "\n"),
+           line + begins, status == ZRT_OK ? "" : zrt_error_message());
+    free(text);
+    zrt_config_destroy(&config);
+}
+
+static void explanations(void)
+{
+    explained("{\"train_batch_size\": 64}", NULL, NULL,
+              "\n  train_micro_batch_size_per_gpu = 16 (completed from the others), acts\n");
+    explained("{}", "max_grad_norm", "0.5", "\n  gradient_clipping = 0.5 (option), acts\n");
+    explained("{\"gradient_clipping\": \"auto\"}", NULL, NULL, "  gradient_clipping = 1.0 (auto rule), acts\n");
+    explained("{\"amp\": {\"enabled\": false}}", NULL, NULL, "  amp.enabled = false (file), off, refused if on: ");
+    explained("{\"zero_optimization\": {\"overlap_comm\": true}}", NULL, NULL,
+              "  zero_optimization.overlap_comm = true (file), accepted without effect here: communication");
+    explained("{\"bf16\": {\"enabled\": true}}", NULL, NULL, "  master weights, optimizer moments    fp32\n");
+    explained("{\"bfloat16\": {\"enabled\": true}}", NULL, NULL, "notice: bfloat16 is another spelling of bf16\n");
+    explained("{\"zero_optimization\": {\"stage\": 2, \"cpu_offload\": true}}", NULL, NULL,
+              "notice: zero_optimization.cpu_offload is deprecated: true is read as "
+              "zero_optimization.offload_optimizer.device");
+    explained("{\"zero_optimization\": {\"stage\": 2, \"cpu_offload\": true}}", NULL, NULL,
+              "  zero_optimization.offload_optimizer.device = \"cpu\" (file)");
+    explained("{\"zero_optimization\": true}", NULL, NULL, "  zero_optimization.stage = 1 (file), acts\n");
+    explained("{\"zero_optimization\": {\"cpu_offload_use_pin_memory\": false}}", NULL, NULL,
+              "  zero_optimization.offload_optimizer.pin_memory = false (file)");
+    refused("{\"zero_optimization\": {\"cpu_offload\": true, \"offload_optimizer\": {\"device\": \"none\"}}}", NULL,
+            NULL, "cpu_offload offload_optimizer");
+    refused("{\"zero_optimization\": {\"cpu_offload\": 3}}", NULL, NULL, "zero_optimization.cpu_offload true false");
+    refused("{\"offload_optimizer\": {}}", NULL, NULL, "offload_optimizer did zero_optimization.offload_optimizer");
+    refused("{\"zero_optimization\": {\"offload_optimizer\": {\"devise\": \"cpu\"}}}", NULL, NULL,
+            "zero_optimization.offload_optimizer.devise mean device");
+    refused("{\"comms_logger\": {\"prof_ops\": [3]}}", NULL, NULL, "comms_logger.prof_ops");
+    refused("{\"checkpoint\": {\"writer\": {\"typ\": \"fast\"}}}", NULL, NULL, "checkpoint.writer.typ mean type");
+    refused("{\"gather_16bit_weights_on_model_save\": true}", NULL, NULL, "gather_16bit_weights_on_model_save");
+    refused("{\"zero_optimization\": {\"gather_16bit_weights_on_model_save\": true, "
+            "\"stage3_gather_16bit_weights_on_model_save\": true}}",
+            NULL, NULL, "same gather_16bit_weights_on_model_save");
+    refused("{\"zero_optimization\": {\"stage\": 1}, \"zero_optimization\": {\"stage\": 2}}", NULL, NULL,
+            "duplicate zero_optimization");
+}
+
+/* A key that is misspelt anywhere is refused by its whole path; one that is taken away leaves what resolves or is refused. */
+static void misspellings(void)
+{
+    int n = 0, silent = 0, dropped = 0;
+    for (size_t i = 0; zrt__key_get(i) != NULL; i++) {
+        for (uint64_t round = 0; round < 10; round++) {
+            const zrt__key *key = zrt__key_get(i);
+            char path[128];
+            uint64_t h = zrt__hash_mix(7 + round, i);
+            snprintf(path, sizeof path, "%s", key->path);
+            char *name = strrchr(path, '.') != NULL ? strrchr(path, '.') + 1 : path;
+            size_t length = strlen(name), at = h % length;
+            if (h / 64 % 3 == 0)
+                name[at] = (char)(name[at] == 'z' ? 'q' : 'z');
+            else if (h / 64 % 3 == 1 && length > 1)
+                memmove(name + at, name + at + 1, length - at);
+            else
+                memmove(name + at + 1, name + at, length - at + 1);
+            const char *target;
+            if (zrt__key_find(path) != NULL || zrt__key_renamed(path) != NULL || zrt__key_switch(path, &target) != NULL)
+                continue;
+            json_t *tree = json_loads(shipped, 0, NULL);
+            if (zrt__tree_set(tree, path, json_true()) == ZRT_OK) {
+                char *text = json_dumps(tree, 0), *printed = NULL;
+                zrt_config *config = NULL;
+                zrt_status status = zrt_config_create(&config);
+                if (status == ZRT_OK)
+                    status = zrt_config_read_string(config, text);
+                if (status == ZRT_OK)
+                    status = zrt_config_print(config, 2, 64, &printed);
+                /* Keys of an open block are judged where they are used; the block may be refused before. */
+                bool named = status != ZRT_OK && (strstr(zrt_error_message(), path) != NULL ||
+                                                  strncmp(key->path, "zerort.arguments", 16) == 0);
+                n++;
+                silent += !named;
+                if (!named)
+                    tap_diag("%s: %s", path, status != ZRT_OK ? zrt_error_message() : "accepted");
+                free(text);
+                free(printed);
+                zrt_config_destroy(&config);
+            }
+            json_decref(tree);
+        }
+    }
+    json_t *whole = json_loads(shipped, 0, NULL);
+    for (size_t i = 0; zrt__key_get(i) != NULL; i++) {
+        if (zrt__tree_get(whole, zrt__key_get(i)->path) == NULL)
+            continue;
+        json_t *tree = json_deep_copy(whole), *block = tree;
+        const char *path = zrt__key_get(i)->path, *dot = strrchr(path, '.');
+        char parent[128];
+        snprintf(parent, sizeof parent, "%.*s", dot != NULL ? (int)(dot - path) : 0, path);
+        if (dot != NULL)
+            block = zrt__tree_get(tree, parent);
+        json_object_del(block, dot != NULL ? dot + 1 : path);
+        char *text = json_dumps(tree, 0);
+        dropped += !idempotent(text, 2);
+        free(text);
+        json_decref(tree);
+    }
+    json_decref(whole);
+    tap_ok(n > 1500 && silent == 0, "%d misspelt keys, %d refused without their path", n, silent);
+    tap_ok(dropped == 0, "%d of the shipped file's keys are missed when they are taken away", dropped);
+}
+
 int main(void)
 {
+    misspellings();
+    every_deepspeed_key();
+    explanations();
     batches();
     refusals();
     shipped_file();
