@@ -42,9 +42,13 @@ static zrt_status monitor_folder(const train_run *run, const char *block, const 
         if (i == 0 && strcmp(values[0], "true") != 0)
             return ZRT_OK;
         size_t length = strlen(values[i]);
-        if (values[i][0] == '"') { /* without its quotes */
-            memmove(values[i], values[i] + 1, length - 2);
-            values[i][length - 2] = '\0';
+        if (values[i][0] == '"') { /* JSON text: without its quotes and backslashes */
+            char *to = values[i];
+            for (const char *from = values[i] + 1; from < values[i] + length - 1; from++) {
+                from += *from == '\\' && from[1] != '\0';
+                *to++ = *from;
+            }
+            *to = '\0';
         }
     }
     size_t length = strlen(values[1]);
