@@ -119,13 +119,16 @@ static zrt_engine *make_engine(zrt_context *context, zrt_model *model, const run
     char rows[32], length[32];
     snprintf(rows, sizeof rows, "%lld", (long long)rows_of(context, options, t->batch));
     snprintf(length, sizeof length, "%lld", (long long)t->length);
-    const char *const keys[][2] = {{"zero_optimization.stage", options->stage},
-                                   {"train_micro_batch_size_per_gpu", rows},
-                                   {"gradient_accumulation_steps", options->accumulation},
-                                   {"zerort.recompute", options->recompute},
-                                   {"zero_optimization.stage3_param_persistence_threshold", "0"},
-                                   {"zero_optimization.stage3_max_live_parameters", options->max_live},
-                                   {"zerort.loss_chunk_bytes", options->loss_chunk}};
+    const char *const keys[][2] = {
+        {"zero_optimization.stage", options->stage},
+        {"train_micro_batch_size_per_gpu", rows},
+        {"gradient_accumulation_steps", options->accumulation},
+        {"zerort.recompute", options->recompute},
+        /* From 2^16 some cases' first steps overflow and are skipped, as upstream's would be. */
+        {"fp16.initial_scale_power", "12"},
+        {"zero_optimization.stage3_param_persistence_threshold", "0"},
+        {"zero_optimization.stage3_max_live_parameters", options->max_live},
+        {"zerort.loss_chunk_bytes", options->loss_chunk}};
     const char *const arguments[][2] = {{"learning_rate", "3e-3"},
                                         {"adam_beta1", "0.9"},
                                         {"adam_beta2", "0.95"},
