@@ -41,7 +41,8 @@ ZRT_EXPORT void zrt_engine_destroy(zrt_engine **engine);
 ZRT_EXPORT zrt_status zrt_engine_forward(zrt_engine *engine, const zrt_batch *batch, zrt_loss **loss_out);
 /* Enqueues the backward pass of the forward pass that gave `loss`. Collective. */
 ZRT_EXPORT zrt_status zrt_engine_backward(zrt_engine *engine, zrt_loss *loss);
-/* After the last micro-step: reduces, clips, updates. After the others: nothing, as DeepSpeed. Collective. */
+/* After the last micro-step: reduces, clips, updates. After the others: nothing, as DeepSpeed. Collective.
+ * ZRT_ERR_INPUT: gradients overflow with the fp16 loss scale at its minimum; the message names the first parameter and rank. */
 ZRT_EXPORT zrt_status zrt_engine_step(zrt_engine *engine);
 /* True when the next zrt_engine_step updates. Local. */
 ZRT_EXPORT bool zrt_engine_is_accumulation_boundary(const zrt_engine *engine);

@@ -70,7 +70,8 @@ struct zrt_engine {
     zrt_loss loss;
     int64_t step, micro_step;
     bool backward_due, update_due;
-    int64_t samples; /* of micro-steps so far, when batches do not number them */
+    double least_loss_scale; /* it is not below this after the steps so far; 0: unknown */
+    int64_t samples;         /* of micro-steps so far, when batches do not number them */
     zrt__generation generation;
     zrt__saving saving;
     char *trace_path;
@@ -86,6 +87,10 @@ zrt_status zrt__engine_synchronize(zrt_engine *engine);
 /* The stream on which everything but gathers and reductions runs. */
 zrt__stream *zrt__engine_stream(const zrt_engine *engine);
 void *zrt__engine_address(const zrt_engine *engine, const zrt__plan *plan, zrt__ref ref);
+
+/* After a step: an error that names the first parameter and rank with a non-finite gradient when the loss scale was at its
+ * minimum and the gradients overflowed. Collective. */
+zrt_status zrt__engine_check_scale(zrt_engine *engine);
 
 /* Copies a batch, padded to rows x length, to the device in stream order. */
 zrt_status zrt__batch_stage(zrt_engine *engine, const zrt_batch *batch, int64_t rows, int64_t length);

@@ -200,6 +200,7 @@ static zrt_status load_scalars(loading *l)
         state->scale_at_minimum = 0;
     }
     engine->step = saved->step;
+    engine->least_loss_scale = 0;
     engine->samples = saved->samples;
     engine->micro_step = 0;
     engine->backward_due = engine->update_due = engine->loss.valid = false;

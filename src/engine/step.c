@@ -137,7 +137,8 @@ zrt_status zrt_engine_step(zrt_engine *engine)
     engine->step++;
     ZRT_TRY(refresh_rates(engine));
     ZRT_TRY(zrt__watch_step(engine, true));
-    return finish_trace(engine);
+    ZRT_TRY(finish_trace(engine));
+    return zrt__engine_check_scale(engine);
 }
 
 zrt_status zrt_loss_value(zrt_loss *loss, double *mean_out, int64_t *count_out)
@@ -163,6 +164,7 @@ zrt_status zrt_engine_metrics(zrt_engine *engine, zrt_metrics *metrics_out)
     ZRT_TRY(engine->runtime.device->ops->event_synchronize(engine->metrics_ready));
     ZRT_TRY(zrt__engine_synchronize(engine)); /* a stream that failed has no metrics */
     const zrt__step_state *state = zrt__engine_address(engine, NULL, engine->compiled.staging.state);
+    engine->least_loss_scale = state->loss_scale;
     *metrics_out = (zrt_metrics){.step = engine->step,
                                  .skipped = state->skipped,
                                  .loss = state->loss,
