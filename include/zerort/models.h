@@ -44,6 +44,9 @@ ZRT_EXPORT zrt_status zrt_model_mlp(const zrt_mlp_spec *spec, zrt_model **model_
 /* A model by preset name ("gpt2", "gpt2-medium", "llama-2-7b", ...) or from a Hugging Face folder's config.json. A field that changes the
  * mathematics and is not supported is refused by name. Local. */
 ZRT_EXPORT zrt_status zrt_model_open(const char *name_or_folder, zrt_model **model_out);
+/* The same with a vocabulary of at least vocab_size tokens, for tokens that were added to the tokenizer: zrt_engine_load_pretrained
+ * reads the rows that the folder's embedding and head have, the rows after them stay as drawn. Local. */
+ZRT_EXPORT zrt_status zrt_model_open_resized(const char *name_or_folder, int64_t vocab_size, zrt_model **model_out);
 /* Lends the i-th preset's name, NULL after the last. */
 ZRT_EXPORT const char *zrt_model_preset(int index);
 

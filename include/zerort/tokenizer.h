@@ -32,6 +32,9 @@ ZRT_EXPORT int64_t zrt_tokenizer_find(const zrt_tokenizer *tokenizer, const char
 ZRT_EXPORT zrt_status zrt_tokenizer_add_special(zrt_tokenizer *tokenizer, const char *const *tokens, int n_tokens,
                                                 int *n_added_out);
 
+/* Writes FOLDER/tokenizer.json: the file that was read, with the tokens that were added since. Local. ZRT_ERR_IO. */
+ZRT_EXPORT zrt_status zrt_tokenizer_save(const zrt_tokenizer *tokenizer, const char *folder);
+
 /* The token that ends a text, -1: none. From eos_token of tokenizer_config.json or special_tokens_map.json beside tokenizer.json,
  * else eos_token_id of generation_config.json or config.json, else the usual ones: <|endoftext|>, </s>, <|end_of_text|>. Local.
  * ZRT_ERR_INPUT where such a file is damaged. */

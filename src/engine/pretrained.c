@@ -2,6 +2,7 @@
 #include "config.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/alloc.h"
 #include "base/error.h"
@@ -14,6 +15,7 @@ typedef struct pretrained {
     const char *adapter_folder;
     zrt__safetensors *base, *adapter; /* adapter NULL: adapters start as they are made */
     uint64_t *seed;
+    const zrt_model *model;
 } pretrained;
 
 static zrt_status find_in_adapter(const pretrained *from, const zrt__parameter *parameter,
@@ -31,14 +33,24 @@ static zrt_status find_in_adapter(const pretrained *from, const zrt__parameter *
     return ZRT_OK;
 }
 
+/* A resized embedding or head has fewer rows in the folder. */
+static zrt_status find_in_base(const pretrained *from, const zrt__parameter *parameter,
+                               const zrt__safetensors_entry **entry_out)
+{
+    int64_t dims[ZRT_MAX_DIMS];
+    memcpy(dims, parameter->dims, sizeof dims);
+    if (from->model->stored_vocab > 0 && parameter->n_dims == 2 && dims[0] == from->model->info.vocab_size)
+        dims[0] = from->model->stored_vocab;
+    return zrt__safetensors_find_parameter(from->base, parameter->name, parameter->n_dims, dims, entry_out);
+}
+
 /* NULL where the parameter is in neither file: an adapter that begins. */
 static zrt_status find(const pretrained *from, const zrt__parameter *parameter,
                        const zrt__safetensors_entry **entry_out)
 {
     *entry_out = NULL;
     if (!parameter->adapter)
-        ZRT_TRY(zrt__safetensors_find_parameter(from->base, parameter->name, parameter->n_dims, parameter->dims,
-                                                entry_out));
+        ZRT_TRY(find_in_base(from, parameter, entry_out));
     if (from->adapter != NULL && (parameter->adapter || parameter->saved))
         return find_in_adapter(from, parameter, entry_out);
     return ZRT_OK;
@@ -49,8 +61,12 @@ static zrt_status values(void *user, const zrt__parameter *parameter, int64_t fi
     const pretrained *from = user;
     const zrt__safetensors_entry *entry = NULL;
     ZRT_TRY(find(from, parameter, &entry));
-    return entry != NULL ? zrt__safetensors_read_entry(entry, first, n, out)
-                         : zrt__parameter_initial(from->seed, parameter, first, n, out);
+    int64_t stored = entry == NULL || first > entry->n_elements ? 0 : entry->n_elements - first;
+    stored = stored < n ? stored : n;
+    if (stored > 0)
+        ZRT_TRY(zrt__safetensors_read_entry(entry, first, stored, out));
+    return stored < n ? zrt__parameter_initial(from->seed, parameter, first + stored, n - stored, out + stored)
+                      : ZRT_OK;
 }
 
 static zrt_status check_unused(const zrt_engine *engine, zrt__safetensors *file, const char *folder)
@@ -94,7 +110,7 @@ static zrt_status open_files(const zrt_engine *engine, const char *folder, pretr
 
 zrt_status zrt_engine_load_pretrained(zrt_engine *engine, const char *folder)
 {
-    pretrained from = {.seed = &engine->settings.seed};
+    pretrained from = {.seed = &engine->settings.seed, .model = engine->model};
     zrt_status status = open_files(engine, folder, &from);
     if (status == ZRT_OK)
         status = check_names(engine, &from);

@@ -194,8 +194,9 @@ struct zrt_model {
     size_t n_slots, slots_capacity;
     zrt__field *fields;
     size_t n_fields, fields_capacity;
-    zrt__build *probe; /* one row, for registering */
-    bool packs;        /* causal attention reads segment_ids */
+    zrt__build *probe;    /* one row, for registering */
+    bool packs;           /* causal attention reads segment_ids */
+    int64_t stored_vocab; /* rows that embedding and head have in the folder of the weights; 0: all */
 };
 
 int zrt__model_find_parameter(const zrt_model *model, const char *name); /* -1: none */

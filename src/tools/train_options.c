@@ -43,6 +43,8 @@ static const row rows[] = {
      "the end of each training file that is held out where there is no --eval-file; 0: nothing"},
 
     {"tokenizer", TOOL_TEXT, AT(tokenizer), 0, DATA, "FOLDER", "the model's folder", "where tokenizer.json is"},
+    {"special-tokens", TOOL_LIST, AT(special_tokens), 0, DATA, "TOKEN...", NULL,
+     "added to the tokenizer where they are new; the embedding grows with it"},
     {"text-column", TOOL_TEXT, AT(text_column), 0, DATA, "NAME", "text", "of JSONL: a text, all of which counts"},
     {"prompt-column", TOOL_TEXT, AT(prompt_column), 0, DATA, "NAME", "prompt",
      "of JSONL: a text that the completion follows; its tokens are no labels. Lines with messages (role and content) "

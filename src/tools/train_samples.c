@@ -40,6 +40,32 @@ static zrt_status look_at_files(const tool_list *files, bool *is_jsonl)
     return ZRT_OK;
 }
 
+/* The model is opened again where its vocabulary has no room for them. */
+static zrt_status add_special_tokens(train_run *run)
+{
+    const tool_list *tokens = &run->options->special_tokens;
+    int64_t vocab_size = zrt_model_get_info(run->model)->vocab_size;
+    char *name;
+    if (tokens->n_words == 0)
+        return ZRT_OK;
+    ZRT_TRY(zrt_tokenizer_add_special(run->tokenizer, tokens->words, (int)tokens->n_words, NULL));
+    if (zrt_tokenizer_n_ids(run->tokenizer) <= vocab_size)
+        return ZRT_OK;
+    if (run->options->lora_config || zrt_model_get_lora(run->model))
+        return tool_fail(ZRT_ERR_NOT_SUPPORTED,
+                         "--special-tokens with LoRA is not supported where they make the embedding grow; "
+                         "train in full, or use tokens that the tokenizer has");
+    if (asprintf(&name, "%s", zrt_model_get_name(run->model)) < 0)
+        return tool_fail(ZRT_ERR_MEMORY, "out of memory");
+    zrt_model_destroy(&run->model);
+    zrt_status status = zrt_model_open_resized(name, zrt_tokenizer_n_ids(run->tokenizer), &run->model);
+    if (status == ZRT_OK && zrt_rank(run->context) == 0)
+        printf("vocabulary: %lld tokens, %lld of them new\n", (long long)zrt_tokenizer_n_ids(run->tokenizer),
+               (long long)(zrt_tokenizer_n_ids(run->tokenizer) - vocab_size));
+    free(name);
+    return status;
+}
+
 zrt_status train_samples_open_tokenizer(train_run *run)
 {
     const char *folder = tokenizer_folder(run);
@@ -50,6 +76,8 @@ zrt_status train_samples_open_tokenizer(train_run *run)
         return tool_fail(ZRT_ERR_INPUT, "--train-file and --eval-file must be of one kind: JSONL both or neither");
     if (run->options->packing && !run->is_jsonl && !run->options->generates)
         return tool_fail(ZRT_ERR_INPUT, "--packing is for JSONL files; streams of tokens fill their rows anyway");
+    if (run->options->special_tokens.n_words && !run->is_jsonl && !run->options->generates)
+        return tool_fail(ZRT_ERR_INPUT, "--special-tokens is for JSONL files, which the tokenizer encodes here");
     bool has_tokenizer = folder && (run->options->tokenizer || has_file(folder, "tokenizer.json"));
     if (run->is_jsonl && !has_tokenizer)
         return tool_fail(ZRT_ERR_INPUT,
@@ -58,7 +86,8 @@ zrt_status train_samples_open_tokenizer(train_run *run)
                          run->options->model ? run->options->model : "");
     if (!has_tokenizer || !(run->is_jsonl || run->options->generates || run->options->prompt))
         return ZRT_OK;
-    return zrt_tokenizer_open(folder, &run->tokenizer);
+    ZRT_TRY(zrt_tokenizer_open(folder, &run->tokenizer));
+    return add_special_tokens(run);
 }
 
 static void say_counts(const train_run *run, const char *what, const zrt_jsonl_counts *counts, const zrt_dataset *data)
@@ -149,8 +178,7 @@ static zrt_status copy_file(const char *from, const char *to)
 
 zrt_status train_samples_copy_tokenizer(const train_run *run, const char *folder)
 {
-    static const char *const names[] = {"tokenizer.json",
-                                        "tokenizer_config.json",
+    static const char *const names[] = {"tokenizer_config.json",
                                         "special_tokens_map.json",
                                         "added_tokens.json",
                                         "chat_template.jinja",
@@ -160,7 +188,7 @@ zrt_status train_samples_copy_tokenizer(const train_run *run, const char *folder
                                         "merges.txt",
                                         "tokenizer.model"};
     const char *from = tokenizer_folder(run);
-    zrt_status status = ZRT_OK;
+    zrt_status status = run->tokenizer && folder ? zrt_tokenizer_save(run->tokenizer, folder) : ZRT_OK;
     for (size_t i = 0; from && folder && status == ZRT_OK && i < sizeof names / sizeof *names; i++) {
         char *source = NULL, *target = NULL;
         if (!has_file(from, names[i]))

@@ -58,6 +58,13 @@ gives 'gzip, packed, two ranks' 0 'packed' 'training: 60 samples' -- \
 gives 'messages' 0 'training: 60 samples' -- "$train" "${few[@]}" --train-file chat.jsonl --chat-template llama2 --output-dir chat
 gives 'an evaluation file, texts cut' 0 '60 truncated' 'evaluation: 60 samples' -- \
     "$train" "${few[@]}" --train-file text.jsonl --eval-file text.jsonl --seq-length 8 --output-dir text --prompt There
+gives 'special tokens' 0 'vocabulary: 1502 tokens, 2 of them new' -- \
+    "$train" "${few[@]}" --model out --train-file qa.jsonl "${qa[@]}" --special-tokens '<|im_start|>' '<|"end|>' '</s>' --output-dir grown
+grep -q '"vocab_size": 1502' grown/config.json && grep -q 'im_start' grown/tokenizer.json
+point $? 'are in the folder'
+gives 'whose tokenizer has them' 0 'tokens of 60 documents' -- \
+    "$zerort" tokenize grown text.jsonl --end-token '<|"end|>' --out grown.bin
+gives 'and which generates' 0 'Ann' -- "$zerort" generate grown --prompt 'Ann <|im_start|>' --max-new-tokens 2
 gives 'a plan' 0 'training: 60 samples' -- "$train" "${few[@]}" --train-file text.jsonl --plan
 
 gives 'zerort tokenize' 0 'tokens of 60 documents' -- "$zerort" tokenize base text.jsonl --out tokens.bin

@@ -23,7 +23,7 @@ struct zrt__expression {
 struct zrt__matcher {
     pcre2_match_data *data;
     pcre2_match_context *context;
-    pcre2_jit_stack *stack;
+    pcre2_jit_stack *stack; /* only of texts that need more than PCRE2's own */
 };
 
 static zrt_status compile(const char *where, const zrt__bytes *pattern, const char *original,
@@ -105,13 +105,10 @@ zrt_status zrt__matcher_create(zrt__matcher **matcher_out)
         return ZRT_ERR_MEMORY;
     matcher->data = pcre2_match_data_create(1, NULL);
     matcher->context = pcre2_match_context_create(NULL);
-    matcher->stack = pcre2_jit_stack_create(JIT_STACK_BYTES, JIT_STACK_MOST_BYTES, NULL);
     if (matcher->data == NULL || matcher->context == NULL) {
         zrt__matcher_destroy(&matcher);
         return zrt__fail(ZRT_ERR_MEMORY, "out of memory for matching expressions");
     }
-    if (matcher->stack != NULL)
-        pcre2_jit_stack_assign(matcher->context, NULL, matcher->stack);
     *matcher_out = matcher;
     return ZRT_OK;
 }
@@ -151,6 +148,12 @@ zrt_status zrt__expression_find(const zrt__expression *expression, zrt__matcher 
     }
     if (expression->is_jit)
         n_matches = pcre2_jit_match(expression->code, (PCRE2_SPTR)text, n, from, 0, matcher->data, matcher->context);
+    if (n_matches == PCRE2_ERROR_JIT_STACKLIMIT && expression->is_jit && matcher->stack == NULL) {
+        matcher->stack = pcre2_jit_stack_create(JIT_STACK_BYTES, JIT_STACK_MOST_BYTES, NULL);
+        if (matcher->stack != NULL)
+            pcre2_jit_stack_assign(matcher->context, NULL, matcher->stack);
+        n_matches = pcre2_jit_match(expression->code, (PCRE2_SPTR)text, n, from, 0, matcher->data, matcher->context);
+    }
     if (n_matches == PCRE2_ERROR_JIT_STACKLIMIT)
         n_matches = pcre2_match(expression->code, (PCRE2_SPTR)text, n, from, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT,
                                 matcher->data, matcher->context);

@@ -7,7 +7,7 @@
 
 #include "base/alloc.h"
 
-enum { CACHE_SLOTS = 1 << 15, CACHED_BYTES = 31, CACHED_IDS = 7 };
+enum { FIRST_SLOTS = 1 << 6, MOST_SLOTS = 1 << 15, CACHED_BYTES = 31, CACHED_IDS = 7 };
 
 typedef struct zrt__cached_word {
     uint64_t hash;
@@ -18,7 +18,8 @@ typedef struct zrt__cached_word {
 
 zrt_status zrt__word_scratch_create(zrt__word_scratch *scratch)
 {
-    scratch->cache = zrt__calloc(CACHE_SLOTS, sizeof *scratch->cache);
+    scratch->n_cache_slots = FIRST_SLOTS;
+    scratch->cache = zrt__calloc(FIRST_SLOTS, sizeof *scratch->cache);
     return scratch->cache ? ZRT_OK : ZRT_ERR_MEMORY;
 }
 
@@ -33,6 +34,22 @@ void zrt__word_scratch_release(zrt__word_scratch *scratch)
     *scratch = (zrt__word_scratch){0};
 }
 
+/* The slot of a word, after growing if many words were kept: they are then made again. */
+static zrt_status keep(zrt__word_scratch *scratch, uint64_t hash, cached_word **slot_out)
+{
+    if (++scratch->n_cached > scratch->n_cache_slots && scratch->n_cache_slots < MOST_SLOTS) {
+        cached_word *larger = zrt__calloc(8 * scratch->n_cache_slots, sizeof *larger);
+        if (larger == NULL)
+            return ZRT_ERR_MEMORY;
+        free(scratch->cache);
+        scratch->cache = larger;
+        scratch->n_cache_slots *= 8;
+        scratch->n_cached = 0;
+    }
+    *slot_out = &scratch->cache[hash >> 7 & (scratch->n_cache_slots - 1)];
+    return ZRT_OK;
+}
+
 /* A part of a word: what stands in the cache, or by the model. `is_whole` says that the part is the word. */
 static zrt_status apply_part(const zrt__model *model, zrt__word_scratch *scratch, const char *text, size_t n,
                              bool is_whole, zrt__ids *out)
@@ -42,7 +59,7 @@ static zrt_status apply_part(const zrt__model *model, zrt__word_scratch *scratch
 
     if (n <= CACHED_BYTES) {
         hash = zrt__hash(text, n) ^ (is_whole ? 0 : UINT64_C(0x5851f42d4c957f2d));
-        cached = &scratch->cache[hash >> 7 & (CACHE_SLOTS - 1)];
+        cached = &scratch->cache[hash >> 7 & (scratch->n_cache_slots - 1)];
         if (cached->hash == hash && cached->n == n && memcmp(cached->text, text, n) == 0) {
             if (out->capacity - out->n < CACHED_IDS)
                 ZRT_TRY(zrt__ids_reserve(out, CACHED_IDS));
@@ -57,6 +74,7 @@ static zrt_status apply_part(const zrt__model *model, zrt__word_scratch *scratch
     else
         ZRT_TRY(zrt__model_bpe(model, scratch, text, n, is_whole));
     if (cached != NULL && scratch->ids.n <= CACHED_IDS) {
+        ZRT_TRY(keep(scratch, hash, &cached));
         *cached = (cached_word){.hash = hash, .n = (uint8_t)n, .n_ids = (uint8_t)scratch->ids.n};
         memcpy(cached->text, text, n);
         if (scratch->ids.n > 0)

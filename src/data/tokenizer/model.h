@@ -45,7 +45,8 @@ static inline uint32_t zrt__crossing(uint32_t left, uint32_t right)
 
 /* What one thread needs to apply a model. */
 typedef struct zrt__word_scratch {
-    struct zrt__cached_word *cache;
+    struct zrt__cached_word *cache; /* grows with the words that it is asked to keep */
+    size_t n_cache_slots, n_cached;
     zrt__ids ids; /* of the word at hand */
     int32_t *ranks;
     size_t ranks_capacity;

@@ -15,6 +15,7 @@ struct zrt_tokenizer {
     char *path; /* of tokenizer.json */
     zrt__added_token *added;
     size_t n_added, added_capacity;
+    size_t n_added_of_file;      /* the first of them */
     zrt__vocabulary added_names; /* contents of added tokens, by their own ids */
     zrt__token_tree raw_tree, normalized_tree;
     zrt__normalizer normalizer;
@@ -24,6 +25,9 @@ struct zrt_tokenizer {
     zrt__decoder decoder;
     int64_t n_ids; /* the highest id and one */
 };
+
+/* A whole file; its text ends with a NUL. */
+zrt_status zrt__tokenizer_read_file(const char *path, char **text_out, size_t *n_out);
 
 /* From text in memory; `name` begins messages. */
 zrt_status zrt__tokenizer_parse(const char *name, const char *json, size_t n, zrt_tokenizer **tokenizer_out);

@@ -130,6 +130,7 @@ static zrt_status read_parts(const zrt__json_object *root, zrt__matcher *matcher
     if (exists)
         ZRT_TRY(zrt__decoder_read(&part, &tokenizer->decoder));
     ZRT_TRY(read_added(root, matcher, tokenizer));
+    tokenizer->n_added_of_file = tokenizer->n_added;
     for (size_t i = 0; i < tokenizer->post_processor.ids.n; i++) {
         if (tokenizer->post_processor.ids.data[i] >= tokenizer->n_ids)
             return zrt__json_fail(root, "post_processor: the id %d is of no token",
@@ -170,7 +171,7 @@ out:
     return status;
 }
 
-static zrt_status read_file(const char *path, char **text_out, size_t *n_out)
+zrt_status zrt__tokenizer_read_file(const char *path, char **text_out, size_t *n_out)
 {
     FILE *file = fopen(path, "rb");
     zrt_status status = ZRT_OK;
@@ -194,6 +195,7 @@ static zrt_status read_file(const char *path, char **text_out, size_t *n_out)
         free(text);
         return status;
     }
+    text[about.st_size] = '\0';
     *text_out = text;
     *n_out = (size_t)about.st_size;
     return ZRT_OK;
@@ -211,7 +213,7 @@ zrt_status zrt_tokenizer_open(const char *path, zrt_tokenizer **tokenizer_out)
         stat(path, &about) == 0 && !S_ISDIR(about.st_mode) ? zrt__strdup(path) : zrt__format("%s/tokenizer.json", path);
     if (file == NULL)
         return ZRT_ERR_MEMORY;
-    status = read_file(file, &text, &n);
+    status = zrt__tokenizer_read_file(file, &text, &n);
     if (status == ZRT_OK)
         status = zrt__tokenizer_parse(file, text, n, tokenizer_out);
     free(text);
