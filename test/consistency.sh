@@ -66,5 +66,18 @@ done
 losses one 1 --dropout 0.1 --micro-batch 12 --zero-stage 0 --model llama
 losses other 3 --dropout 0.1 --micro-batch 4 --model llama --recompute full
 near "llama: attention dropout on 3 ranks, recompute full" one other 1e-5
+# The optimizer on the host: the same trajectory to the bit, whenever it runs and in whatever tiles; fp16 overflows on the way.
+for dtype in fp32 fp16; do
+    for arguments in "1 --zero-stage 0 --micro-batch 12" "2 --zero-stage 1 --micro-batch 6" "2 --zero-stage 2 --micro-batch 3 --gradient-accumulation-steps 2" "4 --zero-stage 3 --micro-batch 3"; do
+        # shellcheck disable=SC2086
+        {
+            losses one $arguments --dtype $dtype
+            losses serial $arguments --dtype $dtype --offload none
+            losses other $arguments --dtype $dtype --offload pipelined --sub-group-size 777
+        }
+        near "$dtype, offload, ranks $arguments" one serial 1e-6
+        near "$dtype, pipelined, ranks $arguments, bit-equal" serial other 0
+    done
+done
 echo "1..$n"
 exit $failed

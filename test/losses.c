@@ -2,7 +2,8 @@
  * what is compared between stages, numbers of ranks, accumulation, recomputation and two runs of the same.
  *
  *   mpirun -np N test/losses [--zero-stage N] [--micro-batch N] [--gradient-accumulation-steps N] [--recompute MODE]
- *                            [--dropout P] [--model gpt2|llama] [--steps N] [--dtype T] */
+ *                            [--dropout P] [--model gpt2|llama] [--steps N] [--dtype T]
+ *                            [--offload none|pipelined] [--sub-group-size N] */
 #include "config.h"
 
 #include <getopt.h>
@@ -17,7 +18,7 @@
 enum { VOCAB = 61, LENGTH = 24, ROWS = 12 };
 
 typedef struct losses_options {
-    const char *stage, *micro, *accumulation, *recompute, *model, *dtype;
+    const char *stage, *micro, *accumulation, *recompute, *model, *dtype, *offload, *tile;
     float dropout;
     int steps;
 } losses_options;
@@ -75,6 +76,11 @@ static zrt_status make_config(const losses_options *options, zrt_config **config
     TRY(zrt_config_set(config, "train_micro_batch_size_per_gpu", options->micro));
     TRY(zrt_config_set(config, "gradient_accumulation_steps", options->accumulation));
     TRY(zrt_config_set(config, "zerort.recompute", options->recompute));
+    if (options->offload != NULL) {
+        TRY(zrt_config_set(config, "zero_optimization.offload_optimizer.device", "cpu"));
+        TRY(zrt_config_set(config, "zerort.overlapped_step", options->offload));
+        TRY(zrt_config_set(config, "zero_optimization.sub_group_size", options->tile));
+    }
     const char *const arguments[][2] = {{"learning_rate", "3e-3"},       {"max_steps", steps},    {"warmup_steps", "2"},
                                         {"lr_scheduler_type", "cosine"}, {"weight_decay", "0.1"}, {"seed", "7"}};
     for (size_t i = 0; i < sizeof arguments / sizeof *arguments; i++)
@@ -143,8 +149,10 @@ int main(int argc, char **argv)
                                                  {"model", required_argument, NULL, 'm'},
                                                  {"steps", required_argument, NULL, 'n'},
                                                  {"dtype", required_argument, NULL, 't'},
+                                                 {"offload", required_argument, NULL, 'o'},
+                                                 {"sub-group-size", required_argument, NULL, 'g'},
                                                  {0}};
-    losses_options options = {"3", "3", "1", "none", "gpt2", "fp32", 0, 20};
+    losses_options options = {"3", "3", "1", "none", "gpt2", "fp32", NULL, "1000000000", 0, 20};
     zrt_context *context = NULL;
     for (int c; (c = getopt_long(argc, argv, "", long_options, NULL)) != -1;) {
         if (c == 's')
@@ -163,6 +171,10 @@ int main(int argc, char **argv)
             options.steps = (int)strtol(optarg, NULL, 10);
         else if (c == 't')
             options.dtype = optarg;
+        else if (c == 'o')
+            options.offload = optarg;
+        else if (c == 'g')
+            options.tile = optarg;
         else
             return 2;
     }

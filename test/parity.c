@@ -2,7 +2,7 @@
  *
  *   mpirun -np N test/parity CASE_FOLDER [--zero-stage N] [--gradient-accumulation-steps N] [--dtype fp32|bf16|fp16]
  *                            [--recompute none|selective|full] [--max-live-parameters N] [--loss-chunk-bytes N]
- *                            [--device cpu]
+ *                            [--offload none|pipelined] [--sub-group-size N] [--device cpu]
  *
  * Prints one JSON line of relative deviations, each the worst: logits and gradients (relative norm), losses, gradient
  * norms (relative), final parameters (relative norm), and the number of generated tokens that differ. What a case does not have is left out.
@@ -23,7 +23,7 @@
 #include "checkpoint/safetensors.h"
 
 typedef struct run_options {
-    const char *folder, *stage, *accumulation, *dtype, *recompute, *max_live, *loss_chunk, *device;
+    const char *folder, *stage, *accumulation, *dtype, *recompute, *max_live, *loss_chunk, *offload, *tile, *device;
 } run_options;
 
 typedef struct tokens {
@@ -128,7 +128,10 @@ static zrt_engine *make_engine(zrt_context *context, zrt_model *model, const run
         {"fp16.initial_scale_power", "12"},
         {"zero_optimization.stage3_param_persistence_threshold", "0"},
         {"zero_optimization.stage3_max_live_parameters", options->max_live},
-        {"zerort.loss_chunk_bytes", options->loss_chunk}};
+        {"zerort.loss_chunk_bytes", options->loss_chunk},
+        {"zero_optimization.offload_optimizer.device", options->offload != NULL ? "cpu" : NULL},
+        {"zerort.overlapped_step", options->offload},
+        {"zero_optimization.sub_group_size", options->tile}};
     const char *const arguments[][2] = {{"learning_rate", "3e-3"},
                                         {"adam_beta1", "0.9"},
                                         {"adam_beta2", "0.95"},
@@ -398,6 +401,8 @@ int main(int argc, char **argv)
                                                  {"recompute", required_argument, NULL, 'r'},
                                                  {"max-live-parameters", required_argument, NULL, 'l'},
                                                  {"loss-chunk-bytes", required_argument, NULL, 'c'},
+                                                 {"offload", required_argument, NULL, 'o'},
+                                                 {"sub-group-size", required_argument, NULL, 'g'},
                                                  {0}};
     run_options options = {.stage = "3", .accumulation = "1", .dtype = "fp32", .recompute = "none"};
     zrt_context *context = NULL;
@@ -416,13 +421,17 @@ int main(int argc, char **argv)
             options.max_live = optarg;
         else if (c == 'c')
             options.loss_chunk = optarg;
+        else if (c == 'o')
+            options.offload = optarg;
+        else if (c == 'g')
+            options.tile = optarg;
         else
             return 2;
     }
     if (optind + 1 != argc) {
-        fprintf(stderr,
-                "usage: parity CASE_FOLDER [--zero-stage N] [--gradient-accumulation-steps N] [--dtype T] "
-                "[--recompute none|selective|full] [--max-live-parameters N] [--loss-chunk-bytes N] [--device D]\n");
+        fprintf(stderr, "usage: parity CASE_FOLDER [--zero-stage N] [--gradient-accumulation-steps N] [--dtype T] "
+                        "[--recompute none|selective|full] [--max-live-parameters N] [--loss-chunk-bytes N] "
+                        "[--offload none|pipelined] [--sub-group-size N] [--device D]\n");
         return 2;
     }
     options.folder = argv[optind];

@@ -148,7 +148,7 @@ static const zrt__key keys[] = {
     {ZO "offload_optimizer.ratio", ZRT__KEY_NUMBER, A, "1.0", 0, 1, NULL, true, ON_HOST},
     BOOL(ZO "offload_optimizer.super_offload", A, "false", ON_HOST),
     NUM(ZO "offload_optimizer.cpuadam_cores_perc", A, "0.8", 0, "a rank uses its share of the cores"),
-    {ZO "sub_group_size", ZRT__KEY_INT, A, "1000000000", FROM(1), NULL, true,
+    {ZO "sub_group_size", ZRT__KEY_INT, H, "1000000000", FROM(1), NULL, true,
      "an update is one pass over a unit's shard"},
     AUTO_INT(ZO "stage3_prefetch_bucket_size", "50000000", 0, "elements gathered ahead; at least one unit is"),
     AUTO_INT(ZO "stage3_param_persistence_threshold", "100000", 0, "parameters up to it stay gathered"),
@@ -253,8 +253,8 @@ static const zrt__key keys[] = {
     BLOCK("zerort", "what DeepSpeed has no key for"),
     ONE("zerort.recompute", H, NULL, "none|selective|full", "activations computed again in backward"),
     INT("zerort.loss_chunk_bytes", H, "536870912", 1, "logits at a time of head and loss in training"),
-    ONE("zerort.overlapped_step", A, "\"pipelined\"", "none|pipelined|speculative",
-        "without offload there is nothing to overlap"),
+    ONE("zerort.overlapped_step", H, "\"pipelined\"", "none|pipelined|speculative",
+        "how an offloaded update overlaps with the next forward pass; given, CPU ranks run it too"),
     OPEN("zerort.arguments", H, "training arguments by name, as the command line has them"),
 };
 

@@ -165,6 +165,21 @@ static zrt_status parse_size(const char *text, size_t *bytes_out)
     return ZRT_OK;
 }
 
+static zrt_status resolve_offload(zrt__resolution *resolution)
+{
+    zrt__resolved *r = resolution->out;
+    const char *device =
+        json_string_value(zrt__tree_get(resolution->config->file, "zero_optimization.offload_optimizer.device"));
+    const char *overlap = json_string_value(zrt__tree_get(resolution->config->file, "zerort.overlapped_step"));
+    r->offload_optimizer = device != NULL && strcmp(device, "cpu") == 0;
+    r->overlapped_step_given = overlap != NULL;
+    r->overlapped_step = overlap == NULL || strcmp(overlap, "none") != 0;
+    if (overlap != NULL && strcmp(overlap, "speculative") == 0)
+        return zrt__fail(ZRT_ERR_NOT_SUPPORTED,
+                         "zerort.overlapped_step \"speculative\" is not supported; use \"pipelined\" or \"none\"");
+    return integer(resolution, "zero_optimization.sub_group_size", NULL, &r->sub_group_size);
+}
+
 static zrt_status resolve_run(zrt__resolution *resolution, int64_t total_steps)
 {
     static const char *const modes[] = {"none", "selective", "full"};
@@ -183,6 +198,7 @@ static zrt_status resolve_run(zrt__resolution *resolution, int64_t total_steps)
                                 recompute != NULL ? "file"
                                 : checkpointing   ? "option"
                                                   : "default"));
+    ZRT_TRY(resolve_offload(resolution));
     ZRT_TRY(integer(resolution, "zerort.loss_chunk_bytes", NULL, &r->loss_chunk_bytes));
     ZRT_TRY(number(resolution, "gradient_clipping", "max_grad_norm", &r->max_grad_norm));
     ZRT_TRY(boolean(resolution, "dataloader_drop_last", "dataloader_drop_last", &r->drop_last));

@@ -54,6 +54,9 @@ typedef struct zrt__resolved {
     uint64_t seed;
     int recompute; /* 0 none, 1 selective, 2 full */
     int64_t loss_chunk_bytes;
+    bool offload_optimizer, overlapped_step_given;
+    int overlapped_step; /* 0 none, 1 pipelined */
+    int64_t sub_group_size;
     bool deterministic;
     char device[16];
     int64_t seq_length; /* 0: the model's */

@@ -23,6 +23,8 @@ zrt_status zrt__engine_synchronize(zrt_engine *engine)
 {
     zrt_status worst = ZRT_OK;
     for (int i = 0; i < ZRT__N_STREAMS; i++) {
+        if (engine->runtime.streams[i] == NULL)
+            continue;
         zrt_status status = engine->runtime.device->ops->stream_synchronize(engine->runtime.streams[i]);
         if (worst == ZRT_OK)
             worst = status;
@@ -184,6 +186,12 @@ static zrt_status check_memory(zrt_engine *engine)
                           placement->host);
 }
 
+/* Copies and the host's kernels have streams where something is offloaded. */
+static bool has_stream(const zrt_engine *engine, zrt__stream_role role)
+{
+    return role <= ZRT__STREAM_REDUCE || engine->settings.zero.offload != ZRT__OFFLOAD_NONE;
+}
+
 static zrt_status open_device(zrt_engine *engine)
 {
     const zrt__placement *placement = zrt__context_placement(engine->context);
@@ -193,11 +201,19 @@ static zrt_status open_device(zrt_engine *engine)
                                    .local_index = placement->local_rank,
                                    .deterministic = engine->settings.deterministic};
     ZRT_TRY(zrt__device_cpu_ops.open(&options, &engine->runtime.device));
-    engine->runtime.kernels = &zrt__kernel_cpu_ops;
+    engine->runtime.kernels = engine->runtime.host_kernels = &zrt__kernel_cpu_ops;
     const zrt__device_ops *device = engine->runtime.device->ops;
     for (int i = 0; i < ZRT__N_STREAMS; i++)
-        ZRT_TRY(device->stream_create(engine->runtime.device, zrt__stream_role_name((zrt__stream_role)i),
-                                      i == ZRT__STREAM_COMPUTE, &engine->runtime.streams[i]));
+        if (has_stream(engine, (zrt__stream_role)i))
+            ZRT_TRY(device->stream_create(engine->runtime.device, zrt__stream_role_name((zrt__stream_role)i),
+                                          i == ZRT__STREAM_COMPUTE || i == ZRT__STREAM_HOST,
+                                          &engine->runtime.streams[i]));
+    int n_marks = engine->compiled.memory.n_marks;
+    engine->runtime.marks = zrt__calloc((size_t)n_marks + 1, sizeof *engine->runtime.marks);
+    if (engine->runtime.marks == NULL)
+        return ZRT_ERR_MEMORY;
+    for (int i = 0; i < n_marks; i++)
+        ZRT_TRY(device->event_create(engine->runtime.device, &engine->runtime.marks[i]));
     ZRT_TRY(device->event_create(engine->runtime.device, &engine->staged));
     ZRT_TRY(device->event_create(engine->runtime.device, &engine->metrics_ready));
     return device->event_create(engine->runtime.device, &engine->loss.event);
@@ -207,7 +223,7 @@ static zrt_status open_device(zrt_engine *engine)
 static zrt_status open_comms(zrt_engine *engine)
 {
     const zrt__group *world = zrt__context_world(engine->context);
-    for (int i = 0; i < ZRT__N_STREAMS; i++)
+    for (int i = 0; i <= ZRT__STREAM_REDUCE; i++)
         ZRT_TRY(zrt__comm_mpi_ops.open(world, engine->runtime.device, zrt__stream_role_name((zrt__stream_role)i),
                                        &engine->runtime.comms[i]));
     return ZRT_OK;
@@ -279,6 +295,10 @@ void zrt_engine_destroy(zrt_engine **engine)
             give_back(e, (zrt__region)region, true, e->compiled.memory.scratch_bytes[region]);
             give_back(e, (zrt__region)region, false, e->compiled.memory.persistent_bytes[region]);
         }
+        for (int i = 0; e->runtime.marks != NULL && i < e->compiled.memory.n_marks; i++)
+            if (e->runtime.marks[i] != NULL)
+                device->event_destroy(&e->runtime.marks[i]);
+        free(e->runtime.marks);
         if (e->staged != NULL)
             device->event_destroy(&e->staged);
         if (e->metrics_ready != NULL)

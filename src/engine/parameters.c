@@ -51,6 +51,12 @@ static zrt_status store(zrt_engine *engine, const zrt__flat *flat, int64_t first
         ZRT_TRY(device->copy(stream, master + (from - flat->shard_first), chunk->values + (from - first),
                              (size_t)(to - from) * sizeof(float)));
     }
+    if (from < to && flat->trainable && engine->settings.zero.offload != ZRT__OFFLOAD_NONE) {
+        /* A skipped step sends up what is there. */
+        char *host = zrt__engine_address(engine, NULL, flat->host_parameter);
+        zrt__convert(host + (size_t)(from - flat->shard_first) * element, dtype, chunk->values + (from - first),
+                     ZRT_FLOAT32, (size_t)(to - from));
+    }
     return device->stream_synchronize(stream);
 }
 
@@ -129,9 +135,12 @@ static zrt_status gradient_factor(zrt_engine *engine, double *factor_out)
     return ZRT_OK;
 }
 
-static zrt_status state_ref(const zrt_engine *engine, const zrt__flat *flat, zrt_state state, zrt__ref *ref_out)
+/* Where this rank's shard of a state is, and in which dtype. */
+static zrt_status state_ref(const zrt_engine *engine, const zrt__flat *flat, zrt_state state, zrt__ref *ref_out,
+                            zrt_dtype *dtype_out)
 {
     int n = engine->settings.zero.update.n_states;
+    *dtype_out = flat->trainable ? ZRT_FLOAT32 : engine->settings.zero.compute_dtype;
     switch (state) {
     case ZRT_STATE_PARAMETER:
         *ref_out = flat->trainable ? flat->master : flat->parameter;
@@ -139,6 +148,10 @@ static zrt_status state_ref(const zrt_engine *engine, const zrt__flat *flat, zrt
     case ZRT_STATE_GRADIENT:
         *ref_out = flat->local_gradient ? zrt__ref_at(flat->gradient, (size_t)flat->shard_first * sizeof(float))
                                         : flat->gradient;
+        if (flat->trainable && zrt__ref_is_none(flat->gradient)) {
+            *ref_out = flat->host_gradient;
+            *dtype_out = flat->host_gradient_dtype;
+        }
         return flat->trainable ? ZRT_OK : zrt__fail(ZRT_ERR_USAGE, "a frozen parameter has no gradient");
     case ZRT_STATE_EXP_AVG:
     case ZRT_STATE_EXP_AVG_SQ:
@@ -152,12 +165,10 @@ static zrt_status state_ref(const zrt_engine *engine, const zrt__flat *flat, zrt
 }
 
 /* This rank's elements [first, first + n) of a flat's shard, as fp32. */
-static zrt_status fetch(zrt_engine *engine, const zrt__flat *flat, zrt__ref ref, int64_t first, int64_t n,
-                        double factor, float *out)
+static zrt_status fetch(zrt_engine *engine, const zrt__flat *flat, zrt__ref ref, zrt_dtype dtype, int64_t first,
+                        int64_t n, double factor, float *out)
 {
     const zrt__device_ops *device = engine->runtime.device->ops;
-    bool frozen = !flat->trainable;
-    zrt_dtype dtype = frozen ? engine->settings.zero.compute_dtype : ZRT_FLOAT32;
     const char *from = zrt__engine_address(engine, NULL, ref);
     ZRT_TRY(device->copy(zrt__engine_stream(engine), out,
                          from + (size_t)(first - flat->shard_first) * zrt_dtype_bytes(dtype),
@@ -184,10 +195,11 @@ zrt_status zrt_engine_get_full(zrt_engine *engine, const char *name, zrt_state s
     int index = 0;
     int64_t start = 0;
     zrt__ref ref = ZRT__NO_REF;
+    zrt_dtype dtype;
     double factor = 1;
     zrt__zero_locate(engine->compiled.zero, p, &index, &start);
     const zrt__flat *flat = &engine->compiled.zero->flats[index];
-    ZRT_TRY(state_ref(engine, flat, state, &ref));
+    ZRT_TRY(state_ref(engine, flat, state, &ref, &dtype));
     ZRT_TRY(zrt__engine_synchronize(engine));
     if (state == ZRT_STATE_GRADIENT)
         ZRT_TRY(gradient_factor(engine, &factor));
@@ -202,7 +214,7 @@ zrt_status zrt_engine_get_full(zrt_engine *engine, const char *name, zrt_state s
             int64_t n = min64(CHUNK, to - at);
             bool mine = whole || shard == engine->settings.zero.rank;
             if (mine)
-                status = fetch(engine, flat, ref, at, n, factor, chunk);
+                status = fetch(engine, flat, ref, dtype, at, n, factor, chunk);
             if (!whole && status == ZRT_OK)
                 status = zrt__group_broadcast(world, chunk, (size_t)n * sizeof *chunk, shard);
             if (values != NULL && status == ZRT_OK)

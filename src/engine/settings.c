@@ -120,6 +120,10 @@ zrt_status zrt__settings_from(const zrt__resolved *resolved, const zrt_model *mo
                                   .model_persistence_threshold = resolved->model_persistence_threshold,
                                   .recompute = (zrt__recompute)resolved->recompute,
                                   .loss_chunk_bytes = (size_t)resolved->loss_chunk_bytes};
+    /* On CPU ranks states are on the host already: the pipeline runs only where it is asked for. */
+    if (resolved->offload_optimizer && resolved->overlapped_step_given)
+        s->zero.offload = resolved->overlapped_step == 0 ? ZRT__OFFLOAD_SERIAL : ZRT__OFFLOAD_PIPELINED;
+    s->zero.offload_tile = resolved->sub_group_size;
     s->zero.update.kernel = zrt__optimizer_kernel(&s->optimizer);
     s->zero.update.n_states = zrt__optimizer_n_states(&s->optimizer);
     zrt__optimizer_attributes(&s->optimizer, true, &s->zero.update.decay);

@@ -134,6 +134,11 @@ zrt__ref zrt__memory_persistent(zrt__memory *memory, zrt__region region, zrt__ca
     return (zrt__ref){index < 0 ? 0 : ~index, 0};
 }
 
+int zrt__memory_mark(zrt__memory *memory)
+{
+    return memory->n_marks++;
+}
+
 void zrt__memory_layout(zrt__memory *memory)
 {
     memset(memory->persistent_bytes, 0, sizeof memory->persistent_bytes);

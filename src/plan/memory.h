@@ -84,7 +84,11 @@ typedef struct zrt__memory {
     size_t persistent_bytes[ZRT__N_REGIONS];
     size_t scratch_bytes[ZRT__N_REGIONS];
     char *persistent_base[ZRT__N_REGIONS], *scratch_base[ZRT__N_REGIONS];
+    int n_marks;
 } zrt__memory;
+
+/* A new mark: see zrt__plan_reach. */
+int zrt__memory_mark(zrt__memory *memory);
 
 /* A persistent buffer's reference; buffer >= 0 for want of memory. */
 zrt__ref zrt__memory_persistent(zrt__memory *memory, zrt__region region, zrt__category category, size_t bytes);

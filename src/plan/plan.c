@@ -12,7 +12,7 @@
 
 const char *zrt__stream_role_name(zrt__stream_role role)
 {
-    static const char *const names[] = {"compute", "gather", "reduce"};
+    static const char *const names[] = {"compute", "gather", "reduce", "to host", "host", "to device"};
     return names[role];
 }
 
@@ -36,6 +36,7 @@ void zrt__plan_destroy(zrt__plan **plan)
     for (size_t i = 0; i < p->n_entries; i++) {
         free(p->entries[i].call);
         free(p->entries[i].collective);
+        free(p->entries[i].copy);
         free(p->entries[i].label);
     }
     for (int i = 0; p->events != NULL && i < p->n_events; i++)
@@ -85,8 +86,12 @@ static zrt__entry *new_entry(zrt__plan *plan, zrt__stream_role stream)
         return NULL;
     }
     zrt__entry *entry = &plan->entries[plan->n_entries++];
-    *entry = (zrt__entry){
-        .stream = stream, .record = -1, .position = plan->n_positions, .unit = plan->unit, .phase = plan->phase};
+    *entry = (zrt__entry){.stream = stream,
+                          .record = -1,
+                          .record_mark = -1,
+                          .position = plan->n_positions,
+                          .unit = plan->unit,
+                          .phase = plan->phase};
     for (int i = 0; i < plan->n_pending[stream]; i++)
         entry->waits[entry->n_waits++] = plan->pending[stream][i];
     plan->n_pending[stream] = 0;
@@ -147,30 +152,76 @@ void zrt__plan_collective(zrt__plan *plan, zrt__stream_role stream, zrt__collect
         plan->n_positions++;
 }
 
-int zrt__plan_record(zrt__plan *plan, zrt__stream_role stream)
+void zrt__plan_copy(zrt__plan *plan, zrt__stream_role stream, zrt__ref to, zrt__ref from, size_t bytes,
+                    const char *label)
 {
-    size_t first = plan->n_segments > 0 ? plan->segments[plan->n_segments - 1] : 0;
-    for (size_t i = plan->n_entries; i-- > first;) {
-        zrt__entry *entry = &plan->entries[i];
-        if (entry->stream != stream)
-            continue;
-        if (entry->record < 0)
-            entry->record = plan->n_events++;
-        return entry->record;
+    zrt__entry *entry = new_entry(plan, stream);
+    if (entry == NULL)
+        return;
+    entry->copy = zrt__calloc(1, sizeof *entry->copy);
+    entry->label = zrt__strdup(label);
+    if (entry->copy == NULL || entry->label == NULL) {
+        fail(plan, ZRT_ERR_MEMORY);
+        return;
     }
-    return -1;
+    *entry->copy = (zrt__planned_copy){.to = to, .from = from, .bytes = bytes};
+    zrt__plan_keep(plan, to);
+    zrt__plan_keep(plan, from);
+    if (stream == ZRT__STREAM_COMPUTE)
+        plan->n_positions++;
 }
 
-void zrt__plan_wait(zrt__plan *plan, zrt__stream_role stream, int event)
+/* The last entry of a stream in this segment, NULL: none. */
+static zrt__entry *last_entry(zrt__plan *plan, zrt__stream_role stream)
 {
-    if (event < 0)
-        return;
+    size_t first = plan->n_segments > 0 ? plan->segments[plan->n_segments - 1] : 0;
+    for (size_t i = plan->n_entries; i-- > first;)
+        if (plan->entries[i].stream == stream)
+            return &plan->entries[i];
+    return NULL;
+}
+
+int zrt__plan_record(zrt__plan *plan, zrt__stream_role stream)
+{
+    zrt__entry *entry = last_entry(plan, stream);
+    if (entry == NULL)
+        return -1;
+    if (entry->record < 0)
+        entry->record = plan->n_events++;
+    return entry->record;
+}
+
+void zrt__plan_reach(zrt__plan *plan, zrt__stream_role stream, int mark)
+{
+    zrt__entry *entry = last_entry(plan, stream);
+    if (entry == NULL || entry->record_mark >= 0) {
+        zrt__plan_point(plan, stream);
+        entry = last_entry(plan, stream);
+    }
+    if (entry != NULL)
+        entry->record_mark = mark;
+}
+
+/* event: ~mark where it is a mark. */
+static void await(zrt__plan *plan, zrt__stream_role stream, int event)
+{
     for (int i = 0; i < plan->n_pending[stream]; i++)
         if (plan->pending[stream][i] == event)
             return;
     if (plan->n_pending[stream] == ZRT__ENTRY_MAX_WAITS)
         zrt__plan_point(plan, stream);
     plan->pending[stream][plan->n_pending[stream]++] = event;
+}
+
+void zrt__plan_wait(zrt__plan *plan, zrt__stream_role stream, int event)
+{
+    if (event >= 0)
+        await(plan, stream, event);
+}
+
+void zrt__plan_await(zrt__plan *plan, zrt__stream_role stream, int mark)
+{
+    await(plan, stream, ~mark);
 }
 
 void zrt__plan_point(zrt__plan *plan, zrt__stream_role stream)
@@ -207,6 +258,9 @@ uint64_t zrt__plan_hash(const zrt__plan *plan)
         /* How a shard is cut into updates is each rank's own. */
         if (strcmp(entry->phase, "step") == 0 && entry->collective == NULL)
             continue;
+        hash = zrt__hash_mix(hash, (uint64_t)(entry->record_mark + 1));
+        if (entry->copy != NULL)
+            hash = zrt__hash_mix(hash, entry->copy->bytes);
         hash = zrt__hash_mix(hash, (uint64_t)entry->stream * 64 + (uint64_t)(entry->record + 1));
         for (int k = 0; k < entry->n_waits; k++)
             hash = zrt__hash_mix(hash, (uint64_t)entry->waits[k]);

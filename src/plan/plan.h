@@ -14,6 +14,9 @@ typedef enum zrt__stream_role {
     ZRT__STREAM_COMPUTE,
     ZRT__STREAM_GATHER,
     ZRT__STREAM_REDUCE,
+    ZRT__STREAM_TO_HOST,   /* copies from the device to its host */
+    ZRT__STREAM_HOST,      /* kernels that the host's cores run: the offloaded update */
+    ZRT__STREAM_TO_DEVICE, /* copies back */
     ZRT__N_STREAMS
 } zrt__stream_role;
 const char *zrt__stream_role_name(zrt__stream_role role);
@@ -33,6 +36,13 @@ typedef struct zrt__planned_call {
     zrt__kernel kernel;
 } zrt__planned_call;
 
+typedef struct zrt__planned_copy {
+    zrt__ref to, from;
+    void *to_data;
+    const void *from_data; /* once bound */
+    size_t bytes;
+} zrt__planned_copy;
+
 typedef struct zrt__planned_collective {
     zrt__collective collective; /* first: it is the launch argument */
     zrt__ref send, recv;
@@ -46,15 +56,17 @@ typedef enum zrt__collective_kind {
 
 typedef struct zrt__entry {
     zrt__stream_role stream;
-    zrt__planned_call *call; /* one of the two, or neither: a point for events */
+    zrt__planned_call *call; /* one of the three, or none: a point for events */
     zrt__planned_collective *collective;
+    zrt__planned_copy *copy;
     zrt__collective_kind collective_kind;
     int waits[ZRT__ENTRY_MAX_WAITS], n_waits;
     int record;        /* event, -1: none */
+    int record_mark;   /* mark of the memory, -1: none */
     int position;      /* of the compute stream's clock when it was added */
     int unit;          /* of the model, -1: none */
     const char *phase; /* "forward", "backward", "step", static */
-    char *label;       /* collectives: what is moved; kernels: NULL */
+    char *label;       /* collectives and copies: what is moved; kernels: NULL */
 } zrt__entry;
 
 typedef struct zrt__plan {
@@ -90,10 +102,17 @@ void zrt__plan_kernel(zrt__plan *plan, zrt__stream_role stream, zrt__kernel kern
 /* Adds a collective to a stream. On the compute stream it is a position; on another its buffers live at the position that comes next. */
 void zrt__plan_collective(zrt__plan *plan, zrt__stream_role stream, zrt__collective_kind kind, zrt__ref send,
                           zrt__ref recv, size_t count, zrt_dtype dtype, zrt__reduce_op op, const char *label);
+/* Adds a copy between device and host to a stream. */
+void zrt__plan_copy(zrt__plan *plan, zrt__stream_role stream, zrt__ref to, zrt__ref from, size_t bytes,
+                    const char *label);
 /* The event that the last entry of a stream records; -1 when the stream has no entry in this segment. */
 int zrt__plan_record(zrt__plan *plan, zrt__stream_role stream);
 /* The next entry of `stream` waits for `event` (-1: nothing). */
 void zrt__plan_wait(zrt__plan *plan, zrt__stream_role stream, int event);
+/* Marks order plans and runs of plans: an entry that waits for one waits for the run that reached it last, in whatever
+ * plan; nothing when none has. A mark is a persistent event of the memory that plans share (zrt__memory_mark). */
+void zrt__plan_reach(zrt__plan *plan, zrt__stream_role stream, int mark);
+void zrt__plan_await(zrt__plan *plan, zrt__stream_role stream, int mark);
 /* An entry that only waits and records. */
 void zrt__plan_point(zrt__plan *plan, zrt__stream_role stream);
 /* Keeps a buffer alive until the position that comes next. */
@@ -109,8 +128,10 @@ uint64_t zrt__plan_hash(const zrt__plan *plan);
 typedef struct zrt__runtime {
     zrt__device *device;
     const zrt__kernel_ops *kernels;
+    const zrt__kernel_ops *host_kernels; /* of the host stream */
     zrt__stream *streams[ZRT__N_STREAMS];
     zrt__comm *comms[ZRT__N_STREAMS];
+    zrt__event **marks; /* of the memory: memory->n_marks */
 } zrt__runtime;
 
 /* Times of the entries of one run, by entry; begin and end in ns. */

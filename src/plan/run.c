@@ -40,6 +40,10 @@ zrt_status zrt__plan_bind(zrt__plan *plan, const zrt__runtime *runtime)
             collective->send = zrt__memory_address(plan->memory, plan, entry->collective->send);
             collective->recv = zrt__memory_address(plan->memory, plan, entry->collective->recv);
         }
+        if (entry->copy != NULL) {
+            entry->copy->to_data = zrt__memory_address(plan->memory, plan, entry->copy->to);
+            entry->copy->from_data = zrt__memory_address(plan->memory, plan, entry->copy->from);
+        }
     }
     if (plan->events == NULL && plan->n_events > 0) {
         plan->device = runtime->device;
@@ -83,20 +87,26 @@ zrt_status zrt__plan_run(zrt__plan *plan, const zrt__runtime *runtime, int segme
         if (trace != NULL)
             trace->enqueued[i] = now();
         for (int k = 0; k < entry->n_waits; k++)
-            ZRT_TRY(device->event_wait(plan->events[entry->waits[k]], stream));
+            ZRT_TRY(device->event_wait(
+                entry->waits[k] >= 0 ? plan->events[entry->waits[k]] : runtime->marks[~entry->waits[k]], stream));
         if (trace != NULL)
             ZRT_TRY(device->timestamp(stream, &trace->begin[i]));
         if (entry->call != NULL) {
-            zrt__launch_fn *fn = zrt__kernel_get(runtime->kernels, entry->call->kernel);
+            zrt__launch_fn *fn = zrt__kernel_get(
+                entry->stream == ZRT__STREAM_HOST ? runtime->host_kernels : runtime->kernels, entry->call->kernel);
             ZRT_TRY(device->launch(stream, fn, entry->call));
         } else if (entry->collective != NULL) {
             zrt__comm *comm = entry->collective->collective.comm;
             ZRT_TRY(device->launch(stream, collective_function(comm->ops, entry->collective_kind), entry->collective));
+        } else if (entry->copy != NULL) {
+            ZRT_TRY(device->copy(stream, entry->copy->to_data, entry->copy->from_data, entry->copy->bytes));
         }
         if (trace != NULL)
             ZRT_TRY(device->timestamp(stream, &trace->end[i]));
         if (entry->record >= 0)
             ZRT_TRY(device->event_record(plan->events[entry->record], stream));
+        if (entry->record_mark >= 0)
+            ZRT_TRY(device->event_record(runtime->marks[entry->record_mark], stream));
     }
     return ZRT_OK;
 }

@@ -308,9 +308,24 @@ static void enqueue_gather(zrt__compiler *compiler, int index)
                                        (size_t)flat->n_elements * zrt_dtype_bytes(dtype));
     compiler->gathered[index] = buffer;
     zrt__plan_wait(plan, ZRT__STREAM_GATHER, zrt__plan_record(plan, ZRT__STREAM_COMPUTE));
+    zrt__offload_await(zero, plan, flat, ZRT__STREAM_GATHER);
     zrt__plan_collective(plan, ZRT__STREAM_GATHER, ZRT__COLLECTIVE_ALL_GATHER, flat->parameter, buffer,
                          (size_t)flat->shard_elements, dtype, ZRT__REDUCE_SUM, flat->name);
     compiler->gather_event[index] = zrt__plan_record(plan, ZRT__STREAM_GATHER);
+}
+
+/* What is never gathered in a pass may still be on its way from the step before. */
+static void await_residents(zrt__compiler *compiler, int unit)
+{
+    const zrt__zero *zero = compiler->zero;
+    const zrt_unit *u = compiler->build->units[unit];
+    for (int f = 0; f < zero->n_flats; f++) {
+        bool used = false;
+        for (size_t i = 0; i < u->n_tensors && !used; i++)
+            used = u->tensors[i]->kind == ZRT__TENSOR_PARAM && zero->slot_flat[u->tensors[i]->index] == f;
+        if (used && zero->flats[f].kind == ZRT__FLAT_RESIDENT)
+            zrt__offload_await(zero, compiler->plan, &zero->flats[f], ZRT__STREAM_COMPUTE);
+    }
 }
 
 void zrt__compiler_gather(zrt__compiler *compiler, int index)
@@ -327,6 +342,8 @@ void zrt__compiler_gather(zrt__compiler *compiler, int index)
                 enqueue_gather(compiler, schedule->gathers[i].flat);
             }
     const zrt__use *use = &schedule->uses[index];
+    if (!use->backward)
+        await_residents(compiler, use->unit);
     for (int i = 0; i < use->n_flats; i++) {
         zrt__plan_wait(compiler->plan, ZRT__STREAM_COMPUTE, compiler->gather_event[use->flats[i]]);
         compiler->gather_event[use->flats[i]] = -1;

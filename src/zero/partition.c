@@ -81,6 +81,33 @@ static zrt_status lay_out(zrt__zero *zero, int index, const int *slots, int n_sl
     return ZRT_OK;
 }
 
+/* What is on the host where optimizer states are offloaded; on the device only gradients that are added up there. */
+static zrt_status allocate_offloaded(zrt__zero *zero, zrt__flat *flat)
+{
+    zrt__memory *memory = zero->memory;
+    const zrt__zero_options *options = &zero->options;
+    size_t n = (size_t)flat->shard_elements;
+    bool at_once = !flat->local_gradient && options->micro_steps == 1;
+    flat->host_gradient_dtype = at_once ? options->reduce_dtype : ZRT_FLOAT32;
+    flat->master = zrt__memory_persistent(memory, ZRT__REGION_PINNED, ZRT__CATEGORY_MASTER, n * sizeof(float));
+    for (int i = 0; i < options->update.n_states; i++)
+        flat->states[i] =
+            zrt__memory_persistent(memory, ZRT__REGION_PINNED, ZRT__CATEGORY_OPTIMIZER, n * sizeof(float));
+    flat->host_gradient = zrt__memory_persistent(memory, ZRT__REGION_PINNED, ZRT__CATEGORY_GRADIENT_SHARD,
+                                                 n * zrt_dtype_bytes(flat->host_gradient_dtype));
+    flat->host_parameter = flat->master;
+    if (options->compute_dtype != ZRT_FLOAT32)
+        flat->host_parameter = zrt__memory_persistent(memory, ZRT__REGION_PINNED, ZRT__CATEGORY_STAGING,
+                                                      n * zrt_dtype_bytes(options->compute_dtype));
+    flat->gradient = ZRT__NO_REF;
+    if (!at_once)
+        flat->gradient = zrt__memory_persistent(memory, ZRT__REGION_REGISTERED, ZRT__CATEGORY_GRADIENT_SHARD,
+                                                (flat->local_gradient ? (size_t)flat->n_elements : n) * sizeof(float));
+    flat->updated = zrt__memory_mark(memory);
+    flat->ready = zrt__memory_mark(memory);
+    return memory->persistent.failed ? ZRT_ERR_MEMORY : ZRT_OK;
+}
+
 /* Persistent memory of a flat. In fp32 the master parameters are the parameters themselves. */
 static zrt_status allocate(zrt__zero *zero, zrt__flat *flat)
 {
@@ -93,6 +120,8 @@ static zrt_status allocate(zrt__zero *zero, zrt__flat *flat)
     flat->parameter = zrt__memory_persistent(memory, ZRT__REGION_REGISTERED, ZRT__CATEGORY_PARAMETERS, held * element);
     if (!flat->trainable)
         return memory->persistent.failed ? ZRT_ERR_MEMORY : ZRT_OK;
+    if (zero->options.offload != ZRT__OFFLOAD_NONE)
+        return allocate_offloaded(zero, flat);
     if (dtype == ZRT_FLOAT32)
         flat->master = zrt__ref_at(flat->parameter, resident ? (size_t)flat->shard_first * sizeof(float) : 0);
     else
@@ -178,6 +207,12 @@ static zrt_status allocate_batch(zrt__zero *zero)
     zero->sample_ids =
         zrt__memory_persistent(memory, ZRT__REGION_DEVICE, ZRT__CATEGORY_BATCH, (size_t)rows * sizeof(int64_t));
     zero->state = zrt__memory_persistent(memory, ZRT__REGION_REGISTERED, ZRT__CATEGORY_BATCH, sizeof(zrt__step_state));
+    zero->host_state = ZRT__NO_REF;
+    if (options->offload != ZRT__OFFLOAD_NONE) {
+        zero->host_state =
+            zrt__memory_persistent(memory, ZRT__REGION_PINNED, ZRT__CATEGORY_STAGING, sizeof(zrt__step_state));
+        zero->host_state_read = zrt__memory_mark(memory);
+    }
     zero->capacity = zrt__memory_persistent(memory, ZRT__REGION_DEVICE, ZRT__CATEGORY_BATCH, sizeof(double));
     zero->dummy_sums = zrt__memory_persistent(memory, ZRT__REGION_DEVICE, ZRT__CATEGORY_BATCH, 2 * sizeof(double));
     zero->rates = zrt__memory_persistent(memory, ZRT__REGION_DEVICE, ZRT__CATEGORY_BATCH,

@@ -110,6 +110,31 @@ static void finish_local(zrt__compiler *compiler, const zrt__flat *flat)
     zrt__operand shard = zrt__operand_1d(slice, ZRT_FLOAT32, flat->shard_elements);
     zrt__operand sums = sums_operand(zero, flat);
     zrt__plan_kernel(compiler->plan, stream, ZRT__KERNEL_sum_squares, &shard, 1, &sums, 1, 1u, NULL);
+    if (zero->options.offload != ZRT__OFFLOAD_NONE)
+        zrt__offload_gradient(zero, compiler->plan, flat, stream, slice);
+}
+
+/* The event at which what was enqueued for reductions has run. */
+static int reduced(const zrt__compiler *compiler)
+{
+    int down = compiler->zero->options.offload != ZRT__OFFLOAD_NONE
+                   ? zrt__plan_record(compiler->plan, ZRT__STREAM_TO_HOST)
+                   : -1;
+    return down >= 0 ? down : zrt__plan_record(compiler->plan, ZRT__STREAM_REDUCE);
+}
+
+/* The unreduced gradients of a flat stay until its reduction has run. */
+static void hold(zrt__compiler *compiler, int index, zrt__ref buffer)
+{
+    compiler->gradients[index] = ZRT__NO_REF;
+    for (int k = 0; k < 4; k++)
+        if (zrt__ref_is_none(compiler->pending_buffers[0][k])) {
+            compiler->pending_buffers[0][k] = buffer;
+            return;
+        }
+    /* More flats a unit than slots: wait at once. */
+    zrt__plan_wait(compiler->plan, ZRT__STREAM_COMPUTE, reduced(compiler));
+    zrt__plan_keep(compiler->plan, buffer);
 }
 
 static void reduce_flat(zrt__compiler *compiler, int index)
@@ -122,23 +147,24 @@ static void reduce_flat(zrt__compiler *compiler, int index)
     bool final = compiler->variant.last;
     bool first = compiler->variant.first;
     zrt__ref slice = zrt__ref_at(buffer, (size_t)flat->shard_first * zrt_dtype_bytes(dtype));
-    if (first && dtype == ZRT_FLOAT32 && flat->n_shards > 1)
+    if (first && dtype == ZRT_FLOAT32 && flat->n_shards > 1 && !zrt__ref_is_none(flat->gradient))
         slice = flat->gradient; /* nothing to add it to: where it stays */
     enqueue_reduction(compiler, flat, buffer, slice, dtype);
     zrt__operand in = zrt__operand_1d(slice, dtype, flat->shard_elements);
+    if (zrt__ref_is_none(flat->gradient)) { /* offload, and nothing to add up */
+        zrt__operand sums = sums_operand(zero, flat);
+        zrt__plan_kernel(compiler->plan, ZRT__STREAM_REDUCE, ZRT__KERNEL_sum_squares, &in, 1, &sums, 1, 1u, NULL);
+        zrt__offload_gradient(zero, compiler->plan, flat, ZRT__STREAM_REDUCE, slice);
+        hold(compiler, index, buffer);
+        return;
+    }
     zrt__operand out[2] = {zrt__operand_1d(flat->gradient, ZRT_FLOAT32, flat->shard_elements),
                            final ? sums_operand(zero, flat) : ZRT__NO_OPERAND};
     zrt__plan_kernel(compiler->plan, ZRT__STREAM_REDUCE, ZRT__KERNEL_gradient_reduced, &in, 1, out, 2,
                      (first ? 0u : 1u) | 2u, NULL);
-    compiler->gradients[index] = ZRT__NO_REF;
-    for (int k = 0; k < 4; k++)
-        if (zrt__ref_is_none(compiler->pending_buffers[0][k])) {
-            compiler->pending_buffers[0][k] = buffer;
-            return;
-        }
-    /* More flats a unit than slots: wait at once. */
-    zrt__plan_wait(compiler->plan, ZRT__STREAM_COMPUTE, zrt__plan_record(compiler->plan, ZRT__STREAM_REDUCE));
-    zrt__plan_keep(compiler->plan, buffer);
+    if (final && zero->options.offload != ZRT__OFFLOAD_NONE)
+        zrt__offload_gradient(zero, compiler->plan, flat, ZRT__STREAM_REDUCE, flat->gradient);
+    hold(compiler, index, buffer);
 }
 
 /* The compute stream waits for the reductions of the unit before the last one; one unit's stay in flight. */
@@ -185,7 +211,7 @@ void zrt__compiler_reduce(zrt__compiler *compiler, int index)
         }
     }
     if (any)
-        compiler->pending_reduce[0] = zrt__plan_record(compiler->plan, ZRT__STREAM_REDUCE);
+        compiler->pending_reduce[0] = reduced(compiler);
     compiler->plan->unit = -1;
 }
 

@@ -15,6 +15,13 @@ typedef struct zrt__zero_update {
     zrt__attributes decay, no_decay; /* matrices, vectors */
 } zrt__zero_update;
 
+/* Where optimizer states are, and how the step that they need is ordered against the next forward pass. */
+typedef enum zrt__offload {
+    ZRT__OFFLOAD_NONE,     /* on the device */
+    ZRT__OFFLOAD_SERIAL,   /* on the host; the step ends when the parameters are back */
+    ZRT__OFFLOAD_PIPELINED /* on the host; the next pass waits for each flat as it needs it */
+} zrt__offload;
+
 typedef struct zrt__zero_options {
     int stage; /* 0 to 3 */
     int rank, n_ranks;
@@ -30,6 +37,8 @@ typedef struct zrt__zero_options {
     int64_t model_persistence_threshold;
     zrt__recompute recompute;
     size_t loss_chunk_bytes;
+    zrt__offload offload;
+    int64_t offload_tile; /* elements of one update */
     zrt__zero_update update;
     const zrt__step_rules *rules; /* host memory of the engine */
 } zrt__zero_options;
@@ -53,7 +62,12 @@ typedef struct zrt__flat {
     zrt__ref parameter; /* compute dtype: whole (resident) or shard (sharded) */
     zrt__ref master;    /* fp32 shard; may lie inside `parameter` */
     zrt__ref states[2]; /* fp32 shard */
-    zrt__ref gradient;  /* fp32: whole where local_gradient, else the shard */
+    zrt__ref gradient;  /* fp32: whole where local_gradient, else the shard; none where offload takes it down at once */
+    /* offload: shards on the host */
+    zrt__ref host_gradient;  /* as it comes down: host_gradient_dtype */
+    zrt__ref host_parameter; /* compute dtype, on its way up; the master itself in fp32 */
+    zrt_dtype host_gradient_dtype;
+    int updated, ready; /* marks: its update has read the gradient; its parameters are whole again */
 } zrt__flat;
 
 typedef struct zrt__zero {
@@ -65,6 +79,8 @@ typedef struct zrt__zero {
     int *slot_flat;
     int64_t *slot_offset; /* elements from the start of the flat */
     zrt__ref fields[ZRT_BATCH_MAX_FIELDS], sample_ids, state, capacity, rates, dummy_sums;
+    zrt__ref host_state;                /* offload: a copy of `state` for the host's kernels */
+    int host_state_read;                /* mark: the host's kernels are through with it */
     int64_t fields_rows, fields_length; /* what they have room for */
     int64_t n_rates;
     struct {
@@ -125,6 +141,16 @@ typedef struct zrt__residency {
 zrt_status zrt__residency_create(const zrt__zero *zero, const zrt__build *build, zrt__residency *schedule_out);
 void zrt__residency_free(zrt__residency *schedule);
 
+/* Offload (offload.c). A reduced gradient shard, complete on `stream`, goes down to the host. */
+void zrt__offload_gradient(zrt__zero *zero, zrt__plan *plan, const zrt__flat *flat, zrt__stream_role stream,
+                           zrt__ref shard);
+/* Update on the host, tile by tile, and the parameters back up. */
+void zrt__offload_step(zrt__zero *zero, zrt__plan *plan);
+/* `stream` waits until the parameters of the flat are whole again. */
+void zrt__offload_await(const zrt__zero *zero, zrt__plan *plan, const zrt__flat *flat, zrt__stream_role stream);
+/* One update of elements [first, first + n) of a flat's shard, on a stream; operands from there. */
+void zrt__zero_update_elements(zrt__zero *zero, zrt__plan *plan, zrt__stream_role stream, const zrt__flat *flat,
+                               int64_t first, int64_t n, bool decay);
 /* Adds the optimizer step to a plan. */
 void zrt__zero_emit_step(zrt__zero *zero, zrt__plan *plan);
 /* zero kernels over the padding of a flat buffer, which reductions read too. */
