@@ -27,7 +27,7 @@ struct ncclComm {
     int rank, size, policy;
     _Atomic bool aborted, broken;
     struct ncclWindow_vidmem windows[MAX_WINDOWS];
-    void *left[8]; /* what requests of an aborted call may still write */
+    void *left[16]; /* what requests of an aborted call may still write */
     int n_left;
     struct ncclComm *next; /* all, so that what an aborted thread still uses stays reachable */
 };
@@ -167,7 +167,8 @@ SHOWN ncclResult_t ncclCommWindowDeregister(ncclComm_t comm, ncclWindow_t window
 
 /* ---- collectives ---- */
 
-static ncclResult_t finish(struct ncclComm *comm, MPI_Request *request)
+/* Point to point: libnbc, which has MPI's nonblocking collectives, loses some while other threads call MPI too. */
+static ncclResult_t finish(struct ncclComm *comm, int n, MPI_Request *requests)
 {
     int done = 0;
     if (faulty(PRETENDED_BREAK, comm->rank))
@@ -175,7 +176,7 @@ static ncclResult_t finish(struct ncclComm *comm, MPI_Request *request)
     while (!done || atomic_load(&comm->broken)) {
         if (atomic_load(&comm->aborted))
             return ncclSuccess; /* as kernels that end; what they left in memory is nothing */
-        if (!done && MPI_Test(request, &done, MPI_STATUS_IGNORE) != MPI_SUCCESS)
+        if (!done && MPI_Testall(n, requests, &done, MPI_STATUSES_IGNORE) != MPI_SUCCESS)
             return ncclRemoteError;
         if (!done || atomic_load(&comm->broken))
             pause_briefly();
@@ -197,19 +198,28 @@ static int64_t place(const struct ncclComm *comm, const void *data, size_t bytes
 /* Every rank's bytes, in rank order; in memory that an aborted request may still write. */
 static ncclResult_t exchange(struct ncclComm *comm, const void *send, size_t bytes, char **parts_out)
 {
-    MPI_Request request;
+    MPI_Request *requests = malloc(2 * (size_t)comm->size * sizeof *requests);
     char *parts = malloc(bytes * (size_t)comm->size + 1), *own = malloc(bytes + 1);
-    if (parts == NULL || own == NULL)
+    int n = 0;
+    if (requests == NULL || parts == NULL || own == NULL)
         return ncclSystemError;
     memcpy(own, send, bytes);
-    MPI_Iallgather(own, (int)bytes, MPI_BYTE, parts, (int)bytes, MPI_BYTE, comm->mpi, &request);
-    ncclResult_t result = finish(comm, &request);
+    memcpy(parts + (size_t)comm->rank * bytes, send, bytes);
+    for (int peer = 0; peer < comm->size; peer++) {
+        if (peer == comm->rank)
+            continue;
+        MPI_Irecv(parts + (size_t)peer * bytes, (int)bytes, MPI_BYTE, peer, 0, comm->mpi, &requests[n++]);
+        MPI_Isend(own, (int)bytes, MPI_BYTE, peer, 0, comm->mpi, &requests[n++]);
+    }
+    ncclResult_t result = finish(comm, n, requests);
     bool whole = result == ncclSuccess && !atomic_load(&comm->aborted);
     if (whole) {
         free(own);
-    } else if (comm->n_left + 2 <= (int)(sizeof comm->left / sizeof *comm->left)) {
+        free(requests);
+    } else if (comm->n_left + 3 <= (int)(sizeof comm->left / sizeof *comm->left)) {
         comm->left[comm->n_left++] = own;
         comm->left[comm->n_left++] = parts;
+        comm->left[comm->n_left++] = requests;
     }
     *parts_out = whole ? parts : NULL;
     return result;
@@ -297,10 +307,22 @@ SHOWN ncclResult_t ncclBroadcast(const void *send, void *recv, size_t count, ncc
                                  ncclComm_t comm, cudaStream_t stream)
 {
     size_t bytes = count * zrt_dtype_bytes(dtype_of(type));
-    MPI_Request request;
+    MPI_Request *requests = malloc((size_t)comm->size * sizeof *requests);
+    int n = 0;
     (void)stream;
+    if (requests == NULL)
+        return ncclSystemError;
     if (comm->rank == root && recv != send)
         memcpy(recv, send, bytes);
-    MPI_Ibcast(recv, (int)bytes, MPI_BYTE, root, comm->mpi, &request);
-    return finish(comm, &request);
+    if (comm->rank != root)
+        MPI_Irecv(recv, (int)bytes, MPI_BYTE, root, 0, comm->mpi, &requests[n++]);
+    for (int peer = 0; peer < comm->size && comm->rank == root; peer++)
+        if (peer != root)
+            MPI_Isend(recv, (int)bytes, MPI_BYTE, peer, 0, comm->mpi, &requests[n++]);
+    ncclResult_t result = finish(comm, n, requests);
+    if (atomic_load(&comm->aborted) && comm->n_left < (int)(sizeof comm->left / sizeof *comm->left))
+        comm->left[comm->n_left++] = requests;
+    else
+        free(requests);
+    return result;
 }
