@@ -113,7 +113,7 @@ SHOWN ncclResult_t ncclCommInitRankConfig(ncclComm_t *comm_out, int size, ncclUn
 
 SHOWN ncclResult_t ncclCommDestroy(ncclComm_t comm)
 {
-    MPI_Comm_free(&comm->mpi);
+    (void)comm; /* its communicator stays: another rank may still be in the collective that this one has left */
     return ncclSuccess;
 }
 
