@@ -41,8 +41,8 @@ static zrt_status add_collectives(zrt_engine *engine, const zrt__plan *plan, con
             zrt__monitor_add_reduction(monitor, seconds);
         if (keys->comms && (keys->comms_operations & 1u << kind) != 0)
             ZRT_TRY(zrt__monitor_add_comm(monitor, kind, keys->comms_debug ? entry->phase : "",
-                                          (int64_t)(c->count * zrt_dtype_bytes(c->dtype)), engine->settings.zero.n_ranks,
-                                          seconds, keys->comms_verbose));
+                                          (int64_t)(c->count * zrt_dtype_bytes(c->dtype)),
+                                          engine->settings.zero.n_ranks, seconds, keys->comms_verbose));
     }
     return ZRT_OK;
 }
