@@ -53,6 +53,7 @@ typedef struct zrt_model_info {
     int64_t vocab_size;                 /* bound of input_ids */
     int64_t max_length;                 /* longest sequence */
     int32_t bos_token_id, eos_token_id; /* -1 where there is none */
+    int64_t n_classes;                  /* of a classifier of sequences: bound of labels, one a row */
 } zrt_model_info;
 ZRT_EXPORT void zrt_model_set_info(zrt_model *model, const zrt_model_info *info);
 ZRT_EXPORT const zrt_model_info *zrt_model_get_info(const zrt_model *model);

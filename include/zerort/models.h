@@ -33,6 +33,17 @@ typedef struct zrt_llama_spec {
 } zrt_llama_spec;
 ZRT_EXPORT zrt_status zrt_model_llama(const zrt_llama_spec *spec, zrt_model **model_out);
 
+/* BERT (Devlin et al. 2019) as a classifier of sequences, parameters named as transformers' BertForSequenceClassification saves them.
+ * Fields: input_ids, attention_mask (1: a token, 0: padding) and token_type_ids, int32 [length], and labels, int32 []. */
+typedef struct zrt_bert_spec {
+    int64_t vocab_size, max_position_embeddings, type_vocab_size, hidden_size, intermediate_size, num_hidden_layers;
+    int64_t num_attention_heads, num_labels;
+    float layer_norm_eps, initializer_range;
+    float hidden_dropout_prob, attention_probs_dropout_prob, classifier_dropout;
+    zrt_activation_kind hidden_act;
+} zrt_bert_spec;
+ZRT_EXPORT zrt_status zrt_model_bert(const zrt_bert_spec *spec, zrt_model **model_out);
+
 /* A multi-layer perceptron classifier over the field "features" fp32 [n_features] and "labels" int32 []:
  * n_hidden layers of hidden_size with ReLU, then n_classes logits. */
 typedef struct zrt_mlp_spec {

@@ -79,6 +79,9 @@ ZRT_EXPORT zrt_tensor *zrt_reshape(zrt_unit *unit, zrt_tensor *x, int n_dims, co
 /* x [B, T, C] -> [B, 1, C], the last position: what a head of a generation plan needs. */
 ZRT_EXPORT zrt_tensor *zrt_last_position(zrt_unit *unit, zrt_tensor *x);
 
+/* x [B, T, C] -> [B, 1, C], the first position: what BERT's pooler reads. */
+ZRT_EXPORT zrt_tensor *zrt_first_position(zrt_unit *unit, zrt_tensor *x);
+
 /* The loss: sum over counted positions of -log softmax(logits)[label], logits [.., V], labels int32 of the leading dims,
  * -100 is not counted. It ends the model; a model has one loss. The engine divides by the global count of counted labels.
  * Also names `logits` as the output "logits". In a generation plan only that. */

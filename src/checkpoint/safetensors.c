@@ -257,7 +257,7 @@ const zrt__safetensors_entry *zrt__safetensors_find(const zrt__safetensors *file
 /* Folders saved from the model without its head leave the first part of the names out. */
 static const zrt__safetensors_entry *find_spelling(const zrt__safetensors *file, const char *name)
 {
-    static const char *const prefixes[] = {"transformer.", "model."};
+    static const char *const prefixes[] = {"transformer.", "model.", "bert."};
     const zrt__safetensors_entry *entry = zrt__safetensors_find(file, name);
     char longer[512];
     for (size_t i = 0; i < sizeof prefixes / sizeof *prefixes && entry == NULL; i++) {
@@ -270,6 +270,11 @@ static const zrt__safetensors_entry *find_spelling(const zrt__safetensors *file,
         }
     }
     return entry;
+}
+
+bool zrt__safetensors_lacks(const zrt__safetensors *file, const char *name)
+{
+    return find_spelling(file, name) == NULL;
 }
 
 static bool is_floating(const zrt__safetensors_entry *entry)
@@ -324,7 +329,7 @@ const zrt__safetensors_entry *zrt__safetensors_next_unused(const zrt__safetensor
         const zrt__safetensors_entry *entry = &file->entries[*index];
         bool expected = file->used[*index] || ends_with(entry->name, ".attn.bias") ||
                         ends_with(entry->name, ".attn.masked_bias") || ends_with(entry->name, ".rotary_emb.inv_freq") ||
-                        strcmp(entry->name, "lm_head.weight") == 0;
+                        strcmp(entry->name, "lm_head.weight") == 0 || ends_with(entry->name, "embeddings.position_ids");
         ++*index;
         if (!expected)
             return entry;

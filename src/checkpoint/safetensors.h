@@ -39,6 +39,8 @@ const zrt__safetensors_entry *zrt__safetensors_find(const zrt__safetensors *file
  * or absent). Must be floating and have these dims. Marks the tensor as used. Lends. Errors: ZRT_ERR_INPUT. */
 zrt_status zrt__safetensors_find_parameter(zrt__safetensors *file, const char *name, int n_dims, const int64_t *dims,
                                            const zrt__safetensors_entry **entry_out);
+/* Whether there is no such tensor under any of the spellings. */
+bool zrt__safetensors_lacks(const zrt__safetensors *file, const char *name);
 /* The first tensor from *index on that no find_parameter returned and that is not one of the buffers that old folders hold
  * (attention masks, rotary frequencies, a tied lm_head.weight); sets *index beyond it. NULL after the last. To warn of. */
 const zrt__safetensors_entry *zrt__safetensors_next_unused(const zrt__safetensors *file, size_t *index);

@@ -6,9 +6,11 @@
 
 #include "base/alloc.h"
 #include "base/error.h"
+#include "base/log.h"
 #include "checkpoint/safetensors.h"
 #include "engine/engine.h"
 #include "nn/lora_config.h"
+#include "nn/nn.h"
 
 typedef struct pretrained {
     char *base_folder;
@@ -49,7 +51,9 @@ static zrt_status find(const pretrained *from, const zrt__parameter *parameter,
                        const zrt__safetensors_entry **entry_out)
 {
     *entry_out = NULL;
-    if (!parameter->adapter)
+    bool begins =
+        zrt__safetensors_lacks(from->base, parameter->name) && zrt__bert_begins_anew(from->model, parameter->name);
+    if (!parameter->adapter && !begins)
         ZRT_TRY(find_in_base(from, parameter, entry_out));
     if (from->adapter != NULL && (parameter->adapter || parameter->saved))
         return find_in_adapter(from, parameter, entry_out);
@@ -73,6 +77,9 @@ static zrt_status check_unused(const zrt_engine *engine, zrt__safetensors *file,
 {
     size_t index = 0;
     const zrt__safetensors_entry *unused = file != NULL ? zrt__safetensors_next_unused(file, &index) : NULL;
+    /* What BERT was pretrained with. */
+    while (unused != NULL && engine->model->info.n_classes > 0 && strncmp(unused->name, "cls.", 4) == 0)
+        unused = zrt__safetensors_next_unused(file, &index);
     if (unused != NULL)
         return zrt__fail(ZRT_ERR_INPUT, "%s: tensor %s belongs to no parameter of model %s", folder, unused->name,
                          engine->model->name);
@@ -83,8 +90,11 @@ static zrt_status check_unused(const zrt_engine *engine, zrt__safetensors *file,
 static zrt_status check_names(const zrt_engine *engine, const pretrained *from)
 {
     for (size_t p = 0; p < engine->model->n_parameters; p++) {
+        const zrt__parameter *parameter = &engine->model->parameters[p];
         const zrt__safetensors_entry *entry = NULL;
-        ZRT_TRY(find(from, &engine->model->parameters[p], &entry));
+        ZRT_TRY(find(from, parameter, &entry));
+        if (entry == NULL && !parameter->adapter && engine->settings.zero.rank == 0)
+            zrt__log(ZRT_LOG_WARNING, "%s has no %s: it starts from drawn values", from->base_folder, parameter->name);
     }
     ZRT_TRY(check_unused(engine, from->base, from->base_folder));
     return check_unused(engine, from->adapter, from->adapter_folder);

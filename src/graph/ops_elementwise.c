@@ -207,20 +207,30 @@ static void last_position_backward(zrt__gradients *gradients, const zrt__node *n
     zrt__gradient_add(gradients, node->in[0], dx);
 }
 
-zrt_tensor *zrt_last_position(zrt_unit *unit, zrt_tensor *x)
+static zrt_tensor *one_position(zrt_unit *unit, zrt_tensor *x, bool last)
 {
     if (unit->status != ZRT_OK || x == NULL)
         return NULL;
     if (x->n_dims != 3) {
-        zrt_unit_fail(unit, "last_position needs [rows, length, columns], not %d dimensions", x->n_dims);
+        zrt_unit_fail(unit, "one position is of [rows, length, columns], not of %d dimensions", x->n_dims);
         return NULL;
     }
     zrt_tensor *y = zrt__unit_value(unit, x->dtype, 3, (int64_t[]){x->dims[0], 1, x->dims[2]});
     zrt__unit_node(unit, &(zrt__node_spec){.kernel = ZRT__KERNEL_last_position_forward,
                                            .in = {x},
                                            .out = {y},
-                                           .attributes = {.last = {x->dims[1] - 1}},
+                                           .attributes = {.last = {last ? x->dims[1] - 1 : 0}},
                                            .backward = last_position_backward,
                                            .cheap = true});
     return y;
+}
+
+zrt_tensor *zrt_last_position(zrt_unit *unit, zrt_tensor *x)
+{
+    return one_position(unit, x, true);
+}
+
+zrt_tensor *zrt_first_position(zrt_unit *unit, zrt_tensor *x)
+{
+    return one_position(unit, x, false);
 }

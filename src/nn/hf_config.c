@@ -274,6 +274,70 @@ static zrt_status read_llama(reader *r, json_t *root, const char *name, const ch
     return status == ZRT_OK ? ZRT_OK : zrt__fail_context(status, "%s: ", r->path);
 }
 
+/* Classes: "num_labels", or as many as "id2label" names. */
+static int64_t take_labels(reader *r, json_t *root)
+{
+    json_t *names = take(r, root, "id2label");
+    take(r, root, "label2id");
+    return take_integer(r, root, "num_labels", names != NULL ? (int64_t)json_object_size(names) : 2);
+}
+
+static void refuse_bert(reader *r, json_t *root)
+{
+    static const char *const known[] = {"BertForSequenceClassification", "BertForMaskedLM", "BertForPreTraining",
+                                        "BertModel"};
+    json_t *architectures = take(r, root, "architectures"), *architecture;
+    size_t i;
+    json_array_foreach(architectures, i, architecture)
+    {
+        const char *name = json_string_value(architecture);
+        bool found = false;
+        for (size_t k = 0; name != NULL && k < sizeof known / sizeof *known; k++)
+            found |= strcmp(name, known[k]) == 0;
+        if (!found)
+            refuse(r, "architectures", name != NULL ? name : "what is no name");
+    }
+    if (take(r, root, "quantization_config") != NULL)
+        refuse(r, "quantization_config", "a quantized model");
+    if (take_bool(r, root, "add_cross_attention", false))
+        refuse(r, "add_cross_attention", "cross-attention");
+    if (take_bool(r, root, "is_decoder", false))
+        refuse(r, "is_decoder", "a BERT decoder");
+    if (json_object_size(take(r, root, "pruned_heads")) > 0)
+        refuse(r, "pruned_heads", "a model with pruned heads");
+    const char *problem = take_text(r, root, "problem_type", "single_label_classification");
+    if (strcmp(problem, "single_label_classification") != 0)
+        refuse(r, "problem_type", problem);
+    const char *positions = take_text(r, root, "position_embedding_type", "absolute");
+    if (strcmp(positions, "absolute") != 0)
+        refuse(r, "position_embedding_type", positions);
+}
+
+static zrt_status read_bert(reader *r, json_t *root, const char *name, const char *text, zrt_model **model_out)
+{
+    refuse_bert(r, root);
+    zrt_bert_spec spec = {
+        .vocab_size = take_integer(r, root, "vocab_size", 30522),
+        .max_position_embeddings = take_integer(r, root, "max_position_embeddings", 512),
+        .type_vocab_size = take_integer(r, root, "type_vocab_size", 2),
+        .hidden_size = take_integer(r, root, "hidden_size", 768),
+        .intermediate_size = take_integer(r, root, "intermediate_size", 3072),
+        .num_hidden_layers = take_integer(r, root, "num_hidden_layers", 12),
+        .num_attention_heads = take_integer(r, root, "num_attention_heads", 12),
+        .num_labels = take_labels(r, root),
+        .layer_norm_eps = take_float(r, root, "layer_norm_eps", 1e-12),
+        .initializer_range = take_float(r, root, "initializer_range", 0.02),
+        .hidden_dropout_prob = take_float(r, root, "hidden_dropout_prob", 0.1),
+        .attention_probs_dropout_prob = take_float(r, root, "attention_probs_dropout_prob", 0.1),
+        .hidden_act = take_activation(r, root, "hidden_act", ZRT_GELU),
+    };
+    spec.classifier_dropout = take_float(r, root, "classifier_dropout", (double)spec.hidden_dropout_prob);
+    ZRT_TRY(r->status);
+    log_unused(r);
+    zrt_status status = zrt__bert_create(name, &spec, text, model_out);
+    return status == ZRT_OK ? ZRT_OK : zrt__fail_context(status, "%s: ", r->path);
+}
+
 static zrt_status read_root(const char *path, const char *name, const char *text, json_t *root, zrt_model **model_out)
 {
     if (!json_is_object(root))
@@ -284,14 +348,16 @@ static zrt_status read_root(const char *path, const char *name, const char *text
     const char *type = take_text(&r, root, "model_type", NULL);
     zrt_status status = r.status;
     if (status == ZRT_OK && type == NULL)
-        status = zrt__fail(ZRT_ERR_INPUT, "%s: no \"model_type\"; gpt2 and llama are supported", path);
+        status = zrt__fail(ZRT_ERR_INPUT, "%s: no \"model_type\"; gpt2, llama and bert are supported", path);
     else if (status == ZRT_OK && strcmp(type, "gpt2") == 0)
         status = read_gpt2(&r, root, name, text, model_out);
     else if (status == ZRT_OK && strcmp(type, "llama") == 0)
         status = read_llama(&r, root, name, text, model_out);
+    else if (status == ZRT_OK && strcmp(type, "bert") == 0)
+        status = read_bert(&r, root, name, text, model_out);
     else if (status == ZRT_OK)
-        status =
-            zrt__fail(ZRT_ERR_NOT_SUPPORTED, "%s: model type '%.64s' is not supported; gpt2 and llama are", path, type);
+        status = zrt__fail(ZRT_ERR_NOT_SUPPORTED, "%s: model type '%.64s' is not supported; gpt2, llama and bert are",
+                           path, type);
     json_decref(r.left);
     return status;
 }

@@ -84,10 +84,51 @@ static json_t *llama_object(const zrt_llama_spec *s, const zrt_model_info *info)
         "eos_token_id", token(info->eos_token_id));
 }
 
+static json_t *bert_object(const zrt_bert_spec *s)
+{
+    json_t *names = json_object(), *numbers = json_object();
+    for (int64_t i = 0; i < s->num_labels; i++) {
+        char number_text[24], name[32];
+        snprintf(number_text, sizeof number_text, "%lld", (long long)i);
+        snprintf(name, sizeof name, "LABEL_%lld", (long long)i);
+        json_object_set_new(names, number_text, json_string(name));
+        json_object_set_new(numbers, name, json_integer(i));
+    }
+    return json_pack(
+        "{s:[s], s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "architectures",
+        "BertForSequenceClassification", "model_type", "bert", "vocab_size", (json_int_t)s->vocab_size,
+        "max_position_embeddings", (json_int_t)s->max_position_embeddings, "type_vocab_size",
+        (json_int_t)s->type_vocab_size, "hidden_size", (json_int_t)s->hidden_size, "intermediate_size",
+        (json_int_t)s->intermediate_size, "num_hidden_layers", (json_int_t)s->num_hidden_layers, "num_attention_heads",
+        (json_int_t)s->num_attention_heads, "hidden_act", zrt__activation_name(s->hidden_act), "layer_norm_eps",
+        number(s->layer_norm_eps), "initializer_range", number(s->initializer_range), "hidden_dropout_prob",
+        number(s->hidden_dropout_prob), "attention_probs_dropout_prob", number(s->attention_probs_dropout_prob),
+        "classifier_dropout", number(s->classifier_dropout), "id2label", names, "label2id", numbers);
+}
+
+/* A pretrained BERT of another head has become a classifier. */
+static zrt_status bert_text(const char *original, char **text_out)
+{
+    json_t *object = json_loads(original, 0, NULL);
+    const char *have = json_string_value(json_array_get(json_object_get(object, "architectures"), 0));
+    char *text = NULL;
+    if (object == NULL || (have != NULL && strcmp(have, "BertForSequenceClassification") == 0))
+        text = zrt__strdup(original);
+    else if (json_object_set_new(object, "architectures", json_pack("[s]", "BertForSequenceClassification")) == 0) {
+        char *dumped = json_dumps(object, JSON_INDENT(2) | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(17));
+        text = dumped != NULL ? zrt__format("%s\n", dumped) : NULL;
+        free(dumped);
+    }
+    json_decref(object);
+    *text_out = text;
+    return text != NULL ? ZRT_OK : zrt__fail(ZRT_ERR_MEMORY, "config.json: no memory for its text");
+}
+
 zrt_status zrt__hf_config_text(const zrt_model *model, zrt_dtype stored, char **text_out)
 {
     const zrt_gpt2_spec *gpt2;
     const zrt_llama_spec *llama;
+    const zrt_bert_spec *bert;
     const char *original = NULL;
     const zrt_model_info *info = zrt_model_get_info(model);
     json_t *object;
@@ -95,6 +136,10 @@ zrt_status zrt__hf_config_text(const zrt_model *model, zrt_dtype stored, char **
         object = original != NULL ? NULL : gpt2_object(gpt2, info);
     else if (zrt__llama_get(model, &llama, &original))
         object = original != NULL ? NULL : llama_object(llama, info);
+    else if (zrt__bert_get(model, &bert, &original) && original != NULL)
+        return bert_text(original, text_out);
+    else if (zrt__bert_get(model, &bert, &original))
+        object = bert_object(bert);
     else
         return zrt__fail(ZRT_ERR_NOT_SUPPORTED, "model %s has no config.json: transformers has no such model",
                          zrt_model_get_name(model));

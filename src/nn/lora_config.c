@@ -25,11 +25,15 @@ static const targets *targets_of(const zrt_model *model)
     static const targets gpt2 = {{"c_attn"}, {"c_attn", "c_proj", "c_fc"}};
     static const targets llama = {{"q_proj", "v_proj"},
                                   {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}};
+    static const targets bert = {{"query", "value"}, {"query", "key", "value", "dense"}};
+    const zrt_bert_spec *bert_spec;
     const zrt_gpt2_spec *gpt2_spec;
     const zrt_llama_spec *llama_spec;
     const char *config;
     if (zrt__gpt2_get(model, &gpt2_spec, &config))
         return &gpt2;
+    if (zrt__bert_get(model, &bert_spec, &config))
+        return &bert;
     return zrt__llama_get(model, &llama_spec, &config) ? &llama : NULL;
 }
 
@@ -91,8 +95,8 @@ static zrt_status check_other(const char *path, const char *key, const json_t *v
 {
     /* They say where the adapter came from and change nothing. */
     static const char *const said[] = {
-        "auto_mapping", "base_model_name_or_path", "fan_in_fan_out", "inference_mode",   "peft_version",
-        "revision",     "megatron_core",           "task_type",      "qalora_group_size"};
+        "auto_mapping", "base_model_name_or_path", "fan_in_fan_out",   "inference_mode", "peft_version",
+        "revision",     "megatron_core",           "qalora_group_size"};
     for (size_t i = 0; i < sizeof said / sizeof *said; i++)
         if (strcmp(key, said[i]) == 0)
             return ZRT_OK;
@@ -113,6 +117,24 @@ static zrt_status check_other(const char *path, const char *key, const json_t *v
                                   shown != NULL ? shown : "this value");
     free(shown);
     return status;
+}
+
+static void save_classifier(const char **modules, int *n)
+{
+    for (int i = 0; i < *n; i++)
+        if (strcmp(modules[i], "classifier") == 0)
+            return;
+    modules[(*n)++] = "classifier";
+}
+
+static zrt_status check_task(const char *path, const zrt_model *model, const json_t *value)
+{
+    const char *want = zrt_model_get_info(model)->n_classes > 0 ? "SEQ_CLS" : "CAUSAL_LM";
+    const char *text = json_string_value(value);
+    if (json_is_null(value) || (text != NULL && strcmp(text, want) == 0))
+        return ZRT_OK;
+    return zrt__fail(ZRT_ERR_NOT_SUPPORTED, "%s: \"task_type\": %.64s is not supported for model %s; it is %s", path,
+                     text != NULL ? text : "this value", zrt_model_get_name(model), want);
 }
 
 static zrt_status read_object(const char *path, zrt_model *model, json_t *root)
@@ -142,10 +164,14 @@ static zrt_status read_object(const char *path, zrt_model *model, json_t *root)
         } else if (strcmp(key, "modules_to_save") == 0) {
             if (!json_is_null(value))
                 ZRT_TRY(read_list(path, key, value, modules_to_save, MAX_MODULES, &spec.n_modules_to_save));
+        } else if (strcmp(key, "task_type") == 0) {
+            ZRT_TRY(check_task(path, model, value));
         } else {
             ZRT_TRY(check_other(path, key, value));
         }
     }
+    if (zrt_model_get_info(model)->n_classes > 0) /* as peft for SEQ_CLS */
+        save_classifier(modules_to_save, &spec.n_modules_to_save);
     ZRT_TRY(read_targets(path, model, named, target_modules, &spec.n_target_modules));
     zrt_status status = zrt_model_add_lora(model, &spec);
     return status == ZRT_OK ? ZRT_OK : zrt__fail_context(status, "%s: ", path);
@@ -220,7 +246,8 @@ zrt_status zrt__lora_config_text(const zrt_model *model, char **text_out)
         "layers_pattern", "layers_to_transform", "lora_alpha", number(spec->lora_alpha), "lora_bias", 0, "lora_dropout",
         number(spec->lora_dropout), "modules_to_save", list(spec->n_modules_to_save, spec->modules_to_save),
         "peft_type", "LORA", "r", (json_int_t)spec->r, "rank_pattern", "revision", "target_modules",
-        list(spec->n_target_modules, spec->target_modules), "task_type", "CAUSAL_LM", "use_dora", 0, "use_rslora",
+        list(spec->n_target_modules, spec->target_modules), "task_type",
+        zrt_model_get_info(model)->n_classes > 0 ? "SEQ_CLS" : "CAUSAL_LM", "use_dora", 0, "use_rslora",
         spec->use_rslora);
     char *text = object != NULL ? json_dumps(object, JSON_INDENT(2) | JSON_SORT_KEYS | JSON_REAL_PRECISION(9)) : NULL;
     json_decref(object);
