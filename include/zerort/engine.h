@@ -65,6 +65,15 @@ ZRT_EXPORT zrt_status zrt_engine_metrics(zrt_engine *engine, zrt_metrics *metric
 /* Mean loss over the counted labels of a dataset, without dropout. Collective. The loader must be finite. */
 ZRT_EXPORT zrt_status zrt_engine_evaluate(zrt_engine *engine, zrt_loader *loader, double *loss_out, int64_t *count_out);
 
+/* The same of a classifier of sequences (zrt_model_info.n_classes), with what it got right: accuracy, and F1 of class 1 where there are two
+ * classes (as GLUE scores MRPC), otherwise the mean over the classes. Collective. */
+typedef struct zrt_classification {
+    double loss, accuracy, f1;
+    int64_t counted; /* labels */
+} zrt_classification;
+ZRT_EXPORT zrt_status zrt_engine_evaluate_classes(zrt_engine *engine, zrt_loader *loader,
+                                                  zrt_classification *result_out);
+
 /* Runs an evaluation forward pass and copies "logits" of this rank's rows, fp32 [n_rows, length, V] (or the dims the
  * model gives), to `logits` (capacity in elements). Collective. */
 ZRT_EXPORT zrt_status zrt_engine_logits(zrt_engine *engine, const zrt_batch *batch, float *logits, size_t capacity);

@@ -37,6 +37,8 @@ typedef struct zrt_metrics_row {
     double epoch;
     double loss;      /* mean since the row before, or of the step: the caller's choice */
     double eval_loss; /* NAN: not evaluated at this step */
+    bool classifies;  /* the evaluation is of a classifier and has these instead of a perplexity */
+    double eval_accuracy, eval_f1;
     double grad_norm, learning_rate, loss_scale;
     int64_t skipped; /* steps skipped since the row before */
     int64_t tokens;  /* trained on so far, all ranks */
@@ -47,7 +49,7 @@ typedef struct zrt_metrics_row {
 } zrt_metrics_row;
 
 /* Writes the row to everything that is on: one line of metrics.jsonl in one write, whole or not at all (keys step, epoch, loss,
- * eval_loss and eval_perplexity where there is one, grad_norm, learning_rate, loss_scale, skipped, tokens, tokens_per_second, step_seconds, memory_bytes;
+ * eval_loss and eval_perplexity (of a classifier eval_accuracy and eval_f1) where there is one, grad_norm, learning_rate, loss_scale, skipped, tokens, tokens_per_second, step_seconds, memory_bytes;
  * a number that is not finite is null); the progress line; a point of each metric. Local. Errors: ZRT_ERR_IO. */
 ZRT_EXPORT zrt_status zrt_monitor_log(zrt_monitor *monitor, const zrt_metrics_row *row);
 

@@ -32,7 +32,51 @@ static zrt_status read_sums(zrt_engine *engine, double sums_out[2])
     return ZRT_OK;
 }
 
-zrt_status zrt_engine_evaluate(zrt_engine *engine, zrt_loader *loader, double *loss_out, int64_t *count_out)
+/* Copies the logits of the pass before, n elements of fp32. */
+static zrt_status read_logits(zrt_engine *engine, int64_t n, float *out)
+{
+    const zrt__operand *operand = &engine->compiled.logits;
+    const zrt__device_ops *device = engine->runtime.device->ops;
+    size_t element = zrt_dtype_bytes(operand->view.dtype);
+    char *copy = zrt__malloc((size_t)n * element + 1);
+    if (copy == NULL)
+        return ZRT_ERR_MEMORY;
+    zrt_status status =
+        device->copy(zrt__engine_stream(engine), copy,
+                     zrt__engine_address(engine, engine->compiled.evaluation, operand->ref), (size_t)n * element);
+    if (status == ZRT_OK)
+        status = zrt__engine_synchronize(engine);
+    if (status == ZRT_OK)
+        zrt__convert(out, ZRT_FLOAT32, copy, operand->view.dtype, (size_t)n);
+    free(copy);
+    return status;
+}
+
+/* Adds the rows of a batch to pairs [label, class found]. */
+static zrt_status count_classes(zrt_engine *engine, const zrt_batch *batch, int64_t n_classes, int64_t *pairs)
+{
+    const int32_t *labels = NULL;
+    for (int i = 0; batch != NULL && i < batch->n_fields; i++)
+        if (strcmp(batch->names[i], "labels") == 0)
+            labels = batch->fields[i].data;
+    if (labels == NULL || batch->n_rows == 0)
+        return ZRT_OK;
+    float *logits = zrt__malloc((size_t)(batch->n_rows * n_classes) * sizeof *logits);
+    zrt_status status = logits != NULL ? read_logits(engine, batch->n_rows * n_classes, logits) : ZRT_ERR_MEMORY;
+    for (int64_t r = 0; r < batch->n_rows && status == ZRT_OK; r++) {
+        int64_t best = 0;
+        for (int64_t c = 1; c < n_classes; c++)
+            best = logits[r * n_classes + c] > logits[r * n_classes + best] ? c : best;
+        if (labels[r] >= 0 && labels[r] < n_classes)
+            pairs[labels[r] * n_classes + best]++;
+    }
+    free(logits);
+    return status;
+}
+
+/* pairs NULL: the loss alone. */
+static zrt_status evaluate(zrt_engine *engine, zrt_loader *loader, int64_t n_classes, int64_t *pairs, double *loss_out,
+                           int64_t *count_out)
 {
     const zrt__group *world = zrt__context_world(engine->context);
     int size = zrt__group_size(world);
@@ -45,6 +89,8 @@ zrt_status zrt_engine_evaluate(zrt_engine *engine, zrt_loader *loader, double *l
         status = pass(engine, batch);
         if (status == ZRT_OK)
             status = read_sums(engine, sums);
+        if (status == ZRT_OK && pairs != NULL)
+            status = count_classes(engine, batch, n_classes, pairs);
         if (status != ZRT_OK)
             break;
         mine[0] += sums[0];
@@ -69,10 +115,47 @@ zrt_status zrt_engine_evaluate(zrt_engine *engine, zrt_loader *loader, double *l
     return ZRT_OK;
 }
 
+zrt_status zrt_engine_evaluate(zrt_engine *engine, zrt_loader *loader, double *loss_out, int64_t *count_out)
+{
+    return evaluate(engine, loader, 0, NULL, loss_out, count_out);
+}
+
+/* 2 tp / (2 tp + fp + fn) */
+static double f1_of(const int64_t *pairs, int64_t n, int64_t class)
+{
+    int64_t right = pairs[class * n + class], others = 0;
+    for (int64_t i = 0; i < n; i++)
+        others += i != class ? pairs[class * n + i] + pairs[i * n + class] : 0;
+    return right + others > 0 ? 2.0 * (double)right / (2.0 * (double)right + (double)others) : 0;
+}
+
+zrt_status zrt_engine_evaluate_classes(zrt_engine *engine, zrt_loader *loader, zrt_classification *result_out)
+{
+    const zrt__group *world = zrt__context_world(engine->context);
+    int64_t n = engine->model->info.n_classes, right = 0, all = 0;
+    *result_out = (zrt_classification){0};
+    if (n < 2 || zrt__ref_is_none(engine->compiled.logits.ref))
+        return zrt__fail(ZRT_ERR_USAGE, "model %s is no classifier of sequences", engine->model->name);
+    int64_t *pairs = zrt__calloc((size_t)(n * n), sizeof *pairs);
+    zrt_status status = zrt__group_agree(world, pairs != NULL ? ZRT_OK : ZRT_ERR_MEMORY);
+    if (status == ZRT_OK)
+        status = evaluate(engine, loader, n, pairs, &result_out->loss, &result_out->counted);
+    if (status == ZRT_OK)
+        status = zrt__group_sum_int64(world, pairs, (size_t)(n * n));
+    for (int64_t c = 0; c < n && status == ZRT_OK; c++) {
+        right += pairs[c * n + c];
+        result_out->f1 += n == 2 && c == 0 ? 0 : f1_of(pairs, n, c) / (double)(n == 2 ? 1 : n);
+        for (int64_t i = 0; i < n; i++)
+            all += pairs[c * n + i];
+    }
+    result_out->accuracy = all > 0 ? (double)right / (double)all : 0;
+    free(pairs);
+    return status;
+}
+
 zrt_status zrt_engine_logits(zrt_engine *engine, const zrt_batch *batch, float *logits, size_t capacity)
 {
     const zrt__operand *operand = &engine->compiled.logits;
-    const zrt__device_ops *device = engine->runtime.device->ops;
     if (zrt__ref_is_none(operand->ref))
         return zrt__fail(ZRT_ERR_NOT_SUPPORTED, "model %s names no output \"logits\"", engine->model->name);
     ZRT_TRY(pass(engine, batch));
@@ -86,20 +169,12 @@ zrt_status zrt_engine_logits(zrt_engine *engine, const zrt_batch *batch, float *
     if ((size_t)(n_rows * used) > capacity)
         return zrt__fail(ZRT_ERR_USAGE, "logits of %lld elements for a buffer of %zu", (long long)(n_rows * used),
                          capacity);
-    size_t element = zrt_dtype_bytes(operand->view.dtype);
-    char *copy = n_rows > 0 ? zrt__malloc((size_t)(n_rows * row) * element) : NULL;
+    float *copy = n_rows > 0 ? zrt__malloc((size_t)(n_rows * row) * sizeof *copy) : NULL;
     if (n_rows > 0 && copy == NULL)
         return ZRT_ERR_MEMORY;
-    zrt_status status = ZRT_OK;
-    if (n_rows > 0)
-        status = device->copy(zrt__engine_stream(engine), copy,
-                              zrt__engine_address(engine, engine->compiled.evaluation, operand->ref),
-                              (size_t)(n_rows * row) * element);
-    if (status == ZRT_OK)
-        status = zrt__engine_synchronize(engine);
+    zrt_status status = n_rows > 0 ? read_logits(engine, n_rows * row, copy) : zrt__engine_synchronize(engine);
     for (int64_t r = 0; r < n_rows && status == ZRT_OK; r++)
-        zrt__convert(logits + r * used, ZRT_FLOAT32, copy + (size_t)(r * row) * element, operand->view.dtype,
-                     (size_t)used);
+        memcpy(logits + r * used, copy + r * row, (size_t)used * sizeof *logits);
     free(copy);
     return status;
 }

@@ -33,7 +33,12 @@ size_t zrt__metrics_line(const zrt_metrics_row *row, char line[ZRT__METRICS_LINE
     at = add_real(line, at, "loss", row->loss);
     if (!isnan(row->eval_loss)) {
         at = add_real(line, at, "eval_loss", row->eval_loss);
-        at = add_real(line, at, "eval_perplexity", exp(row->eval_loss));
+        if (row->classifies) {
+            at = add_real(line, at, "eval_accuracy", row->eval_accuracy);
+            at = add_real(line, at, "eval_f1", row->eval_f1);
+        } else {
+            at = add_real(line, at, "eval_perplexity", exp(row->eval_loss));
+        }
     }
     at = add_real(line, at, "grad_norm", row->grad_norm);
     at = add_real(line, at, "learning_rate", row->learning_rate);

@@ -53,7 +53,9 @@ void zrt__progress_text(const zrt_metrics_row *row, int64_t n_steps, double seco
     else
         snprintf(steps, sizeof steps, "step %" PRId64, row->step);
     bytes_text(row->memory_bytes, memory);
-    if (!isnan(row->eval_loss))
+    if (!isnan(row->eval_loss) && row->classifies)
+        snprintf(evaluation, sizeof evaluation, compact ? " acc %.3f" : "  accuracy %.4f", row->eval_accuracy);
+    else if (!isnan(row->eval_loss))
         snprintf(evaluation, sizeof evaluation, compact ? " eval %.3f" : "  eval loss %.4f", row->eval_loss);
     if (row->skipped > 0)
         snprintf(skipped, sizeof skipped, "%sskipped %" PRId64, compact ? " " : "  ", row->skipped);

@@ -100,7 +100,12 @@ static zrt_status log_step(loop *l, bool evaluates, double *eval_loss_out)
     train_progress_pause(l->progress);
     if (evaluates) {
         ZRT_TRY(zrt_loader_seek(run->eval_loader, 0));
-        ZRT_TRY(zrt_engine_evaluate(run->engine, run->eval_loader, &eval_loss, &counted));
+        if (zrt_model_get_info(run->model)->n_classes > 0) {
+            ZRT_TRY(zrt_engine_evaluate_classes(run->engine, run->eval_loader, &run->classification));
+            eval_loss = run->classification.loss;
+        } else {
+            ZRT_TRY(zrt_engine_evaluate(run->engine, run->eval_loader, &eval_loss, &counted));
+        }
         run->eval_loss = *eval_loss_out = eval_loss;
     }
     ZRT_TRY(train_progress_log(l->progress, &metrics, evaluates ? &eval_loss : NULL));

@@ -26,6 +26,7 @@ typedef struct train_run {
     int64_t length;                      /* tokens a row */
     int64_t n_steps;                     /* of the whole run */
     double eval_loss;                    /* of the last evaluation */
+    zrt_classification classification;   /* likewise, of a classifier */
     bool stopped;                        /* by a signal */
     char *folder;                        /* rank 0's, once it is made */
     int64_t first_step;                  /* done before this run: 0, or those of the checkpoint that it goes on from */
