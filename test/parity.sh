@@ -14,11 +14,11 @@ check() {
     shift 2
     line=$(timeout $((60 * ${ZRT_TEST_SLOWDOWN:-1})) "$MPIEXEC" -np "$ranks" "$ZRT_BUILDDIR/test/parity" "$golden/$name" "$@" </dev/null 2>&1)
     n=$((n + 1))
-    if printf '%s\n' "$line" | awk '
+    if printf '%s\n' "$line" | awk -v wide="${wide-0}" '
         /^\{"logits"/ {
             gsub(/[{}",:]/, " ")
             for (i = 1; i < NF; i += 2) {
-                limit = $i == "finals" ? 1e-4 : $i == "generated" ? 0 : $i == "merged" ? 1e-6 : 1e-5
+                limit = $i == "finals" ? 1e-4 : wide && ($i == "losses" || $i == "grad_norms") ? wide : $i == "generated" ? 0 : $i == "merged" ? 1e-6 : 1e-5
                 if (!($(i + 1) + 0 <= limit)) bad = 1
             }
             seen = NF >= 10
@@ -46,10 +46,12 @@ done
 for ranks in ${ZRT_TEST_RANKS:-1 2 4}; do
     for stage in 0 3; do
         check lora "$ranks" --zero-stage "$stage"
+        wide=1e-4 check bert "$ranks" --zero-stage "$stage" # PyTorch in fp32 itself: losses 5e-6, norms 1.2e-5
     done
 done
 for ranks in ${ZRT_TEST_RANKS:-1 2 3}; do
     check lora "$ranks" --zero-stage 2 --gradient-accumulation-steps 2 --recompute full
+    wide=1e-4 check bert "$ranks" --zero-stage 2 --gradient-accumulation-steps 3 --recompute selective
     for stage in 0 1 2 3; do
         check llama-head-dim "$ranks" --zero-stage "$stage" --gradient-accumulation-steps 2
     done

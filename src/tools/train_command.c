@@ -97,7 +97,8 @@ static zrt_status compare_with_trigram(const train_run *run)
 static zrt_status train(train_run *run)
 {
     /* Text of one's own is only continued where there is a prompt. */
-    bool samples = run->options->sample_tokens > 0 && (!run->is_jsonl || run->options->prompt);
+    bool samples = run->options->sample_tokens > 0 && (!run->is_jsonl || run->options->prompt) &&
+                   zrt_model_get_info(run->model)->n_classes == 0;
     ZRT_TRY(check_folder(run));
     ZRT_TRY(train_run_open_data(run));
     if (samples)
@@ -118,6 +119,10 @@ static zrt_status train(train_run *run)
 
 static zrt_status generate(train_run *run)
 {
+    if (zrt_model_get_info(run->model)->n_classes > 0)
+        return tool_agree(run->context,
+                          tool_fail(ZRT_ERR_NOT_SUPPORTED, "model '%s' is a classifier: it cannot generate",
+                                    zrt_model_get_name(run->model)));
     ZRT_TRY(train_check_prompt(run));
     ZRT_TRY(train_run_create_engine(run));
     return train_sample(run);

@@ -28,6 +28,8 @@ static const row rows[] = {
     {"lora-config", TOOL_TEXT, AT(lora_config), 0, RUN, "FILE", NULL,
      "train LoRA adapters on the frozen model: peft's JSON (r, lora_alpha, lora_dropout, target_modules, "
      "modules_to_save, use_rslora); the run folder is then an adapter that peft opens"},
+    {"task", TOOL_TEXT, AT(task), 0, RUN, "TASK", "the model's",
+     "causal-lm, or classification of sequences, by a BERT folder and JSONL with text1, text2 and label"},
     {"freeze", TOOL_LIST, AT(freeze), 0, RUN, "PATTERN...", NULL,
      "leave parameters as they are, by shell patterns of their names; they get no gradient and no optimizer state"},
     {"deepspeed", TOOL_TEXT, AT(deepspeed), 0, RUN, "FILE", NULL, "configuration: DeepSpeed's JSON"},

@@ -9,7 +9,7 @@
 #define TRAIN_MAX_OPTIONS 48
 
 typedef struct train_options {
-    const char *deepspeed, *model, *output_dir, *trace, *prompt, *lora_config;
+    const char *deepspeed, *model, *output_dir, *trace, *prompt, *lora_config, *task;
     const char *tokenizer, *text_column, *prompt_column, *completion_column, *chat_template;
     tool_list train_files, eval_files, freeze;
     int64_t plan_ranks, sample_tokens, top_k;

@@ -61,11 +61,38 @@ static zrt_status restrict_training(train_run *run)
                      zrt_model_get_name(run->model));
 }
 
+/* What the model is for is what it was asked for. */
+static zrt_status check_task(const train_run *run)
+{
+    const char *task = run->options->task, *name = zrt_model_get_name(run->model);
+    bool classifies = zrt_model_get_info(run->model)->n_classes > 0;
+    bool wants = task && strcmp(task, "classification") == 0;
+    if (task && !wants && strcmp(task, "causal-lm") != 0)
+        return tool_fail(ZRT_ERR_CONFIG, "--task '%s'; there are causal-lm and classification", task);
+    if (task && wants != classifies)
+        return tool_fail(ZRT_ERR_NOT_SUPPORTED, "--task %s is not supported for model '%s'; %s", task, name,
+                         wants ? "name a folder of BERT" : "it is a classifier");
+    return ZRT_OK;
+}
+
+static zrt_status check_samples(const train_run *run, const zrt_dataset *data)
+{
+    bool classifies = zrt_model_get_info(run->model)->n_classes > 0;
+    if (zrt_dataset_is_classification(data) == classifies)
+        return ZRT_OK;
+    return tool_fail(ZRT_ERR_INPUT, "%s; model '%s' is %s",
+                     classifies ? "the lines are no samples of classification (text1, text2 and label)"
+                                : "the lines have labels of classes",
+                     zrt_model_get_name(run->model),
+                     classifies ? "a classifier" : "no classifier: name a folder of BERT");
+}
+
 static zrt_status configure(train_run *run)
 {
     const char *name = run->options->model ? run->options->model : DEFAULT_MODEL;
     ZRT_TRY(zrt_model_open(name, &run->model));
     ZRT_TRY(train_samples_open_tokenizer(run)); /* which may open the model again, with more tokens */
+    ZRT_TRY(check_task(run));
     ZRT_TRY(restrict_training(run));
     const zrt_model_info *info = zrt_model_get_info(run->model);
     const train_target target = {n_planned_ranks(run), info->hidden_size, strcmp(name, DEFAULT_MODEL) == 0};
@@ -171,11 +198,14 @@ static zrt_status open_samples(train_run *run)
     bool evaluates = options->eval_files.n_words || held_out > 0;
     zrt_split split = held_out > 0 ? ZRT_SPLIT_TRAIN : ZRT_SPLIT_ALL;
     ZRT_TRY(train_samples_open(run, &options->train_files, split, held_out, &run->train_data));
+    ZRT_TRY(check_samples(run, run->train_data));
     ZRT_TRY(open_loader(run, run->train_data, true, &run->train_loader));
     ZRT_TRY(count_steps(run));
     split = held_out > 0 ? ZRT_SPLIT_EVALUATION : ZRT_SPLIT_ALL;
     if (evaluates)
         ZRT_TRY(train_samples_open(run, eval_files, split, held_out, &run->eval_data));
+    if (evaluates)
+        ZRT_TRY(check_samples(run, run->eval_data));
     return evaluates ? open_loader(run, run->eval_data, false, &run->eval_loader) : ZRT_OK;
 }
 
@@ -186,6 +216,10 @@ static zrt_status open_data(train_run *run)
     bool splits = part.held_out_fraction > 0;
     if (run->is_jsonl)
         return open_samples(run);
+    if (zrt_model_get_info(run->model)->n_classes > 0)
+        return tool_fail(ZRT_ERR_INPUT,
+                         "model '%s' is a classifier: give --train-file a JSONL file with text1, text2 and label",
+                         zrt_model_get_name(run->model));
     ZRT_TRY(choose_files(run));
     part.split = splits ? ZRT_SPLIT_TRAIN : ZRT_SPLIT_ALL;
     ZRT_TRY(zrt_dataset_open(run->paths, run->n_paths, &part, &run->train_data));

@@ -121,6 +121,7 @@ zrt_status train_samples_open(train_run *run, const tool_list *files, zrt_split 
         .length = run->length,
         .longest = info->max_length,
         .vocab_size = info->vocab_size,
+        .n_classes = info->n_classes,
         .held_out_fraction = held_out_fraction,
         .split = split,
         .packing = options->packing,
