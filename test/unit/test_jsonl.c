@@ -334,10 +334,10 @@ static void collect(const zrt_dataset *data, int n_ranks, int64_t position, int6
         while (zrt_loader_position(loader) < end && zrt_loader_next(loader, &batch) == ZRT_OK) {
             for (int64_t i = 0; i < batch->n_rows; i++) {
                 row r = row_of(batch, i);
-                int64_t sum = 0;
+                uint64_t sum = 0;
                 for (int64_t j = 0; j < r.length; j++)
-                    sum = sum * 31 + r.input[j] + 7 * r.labels[j];
-                of_sample[batch->sample_ids[i]] = sum;
+                    sum = sum * 31 + (uint64_t)(r.input[j] + 7 * (int64_t)r.labels[j]);
+                of_sample[batch->sample_ids[i]] = (int64_t)sum;
             }
         }
         zrt_loader_destroy(&loader);
