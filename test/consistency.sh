@@ -66,6 +66,19 @@ done
 losses one 1 --dropout 0.1 --micro-batch 12 --zero-stage 0 --model llama
 losses other 3 --dropout 0.1 --micro-batch 4 --model llama --recompute full
 near "llama: attention dropout on 3 ranks, recompute full" one other 1e-5
+# Gradients reduced in another dtype: close to the run that reduces in its own, by the rounding of that dtype, and not it.
+losses fp32 2 --micro-batch 6
+for dtype in fp16 bf16; do
+    for stage in 1 3; do
+        losses other 2 --micro-batch 6 --zero-stage $stage --communication-data-type $dtype
+        near "gradients of fp32 reduced in $dtype, stage $stage" fp32 other 1e-3
+        n=$((n + 1))
+        if cmp -s "$folder/fp32" "$folder/other"; then echo "not ok $n - $dtype is used"; failed=1; else echo "ok $n - $dtype is used"; fi
+    done
+done
+losses one 2 --micro-batch 6 --dtype bf16
+losses other 2 --micro-batch 6 --dtype bf16 --communication-data-type fp32
+near "gradients of bf16 reduced in fp32" one other 5e-3
 # The optimizer on the host: the same trajectory to the bit, whenever it runs and in whatever tiles; fp16 overflows on the way.
 for dtype in fp32 fp16; do
     for arguments in "1 --zero-stage 0 --micro-batch 12" "2 --zero-stage 1 --micro-batch 6" "2 --zero-stage 2 --micro-batch 3 --gradient-accumulation-steps 2" "4 --zero-stage 3 --micro-batch 3"; do

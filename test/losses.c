@@ -3,7 +3,8 @@
  *
  *   mpirun -np N test/losses [--zero-stage N] [--micro-batch N] [--gradient-accumulation-steps N] [--recompute MODE]
  *                            [--dropout P] [--model gpt2|llama] [--steps N] [--dtype T]
- *                            [--offload none|pipelined] [--sub-group-size N] */
+ *                            [--offload none|pipelined] [--sub-group-size N]
+ *                            [--communication-data-type T] */
 #include "config.h"
 
 #include <getopt.h>
@@ -18,7 +19,7 @@
 enum { VOCAB = 61, LENGTH = 24, ROWS = 12 };
 
 typedef struct losses_options {
-    const char *stage, *micro, *accumulation, *recompute, *model, *dtype, *offload, *tile;
+    const char *stage, *micro, *accumulation, *recompute, *model, *dtype, *communication, *offload, *tile;
     float dropout;
     int steps;
 } losses_options;
@@ -76,6 +77,8 @@ static zrt_status make_config(const losses_options *options, zrt_config **config
     TRY(zrt_config_set(config, "train_micro_batch_size_per_gpu", options->micro));
     TRY(zrt_config_set(config, "gradient_accumulation_steps", options->accumulation));
     TRY(zrt_config_set(config, "zerort.recompute", options->recompute));
+    if (options->communication != NULL)
+        TRY(zrt_config_set(config, "communication_data_type", options->communication));
     if (options->offload != NULL) {
         TRY(zrt_config_set(config, "zero_optimization.offload_optimizer.device", "cpu"));
         TRY(zrt_config_set(config, "zerort.overlapped_step", options->offload));
@@ -149,10 +152,11 @@ int main(int argc, char **argv)
                                                  {"model", required_argument, NULL, 'm'},
                                                  {"steps", required_argument, NULL, 'n'},
                                                  {"dtype", required_argument, NULL, 't'},
+                                                 {"communication-data-type", required_argument, NULL, 'c'},
                                                  {"offload", required_argument, NULL, 'o'},
                                                  {"sub-group-size", required_argument, NULL, 'g'},
                                                  {0}};
-    losses_options options = {"3", "3", "1", "none", "gpt2", "fp32", NULL, "1000000000", 0, 20};
+    losses_options options = {"3", "3", "1", "none", "gpt2", "fp32", NULL, NULL, "1000000000", 0, 20};
     zrt_context *context = NULL;
     for (int c; (c = getopt_long(argc, argv, "", long_options, NULL)) != -1;) {
         if (c == 's')
@@ -171,6 +175,8 @@ int main(int argc, char **argv)
             options.steps = (int)strtol(optarg, NULL, 10);
         else if (c == 't')
             options.dtype = optarg;
+        else if (c == 'c')
+            options.communication = optarg;
         else if (c == 'o')
             options.offload = optarg;
         else if (c == 'g')

@@ -101,11 +101,6 @@ zrt_status zrt__resolve_precision(zrt__resolution *resolution)
     r->compute_dtype = half ? ZRT_FLOAT16 : brain ? ZRT_BFLOAT16 : ZRT_FLOAT32;
     r->reduce_dtype =
         dtype_named(json_string_value(zrt__tree_get(resolution->tree, "communication_data_type")), r->compute_dtype);
-    if (r->reduce_dtype != r->compute_dtype && r->reduce_dtype != ZRT_FLOAT32)
-        return zrt__fail(
-            ZRT_ERR_NOT_SUPPORTED,
-            "communication_data_type %s with %s compute: gradients are reduced in the compute dtype or in fp32",
-            zrt_dtype_name(r->reduce_dtype), zrt_dtype_name(r->compute_dtype));
     const json_t *tree = resolution->tree;
     double fixed = json_number_value(zrt__tree_get(tree, "fp16.loss_scale"));
     r->dynamic_loss_scale = half && fixed == 0;

@@ -33,6 +33,13 @@ void zrt__zero_emit_padding(zrt__zero *zero, zrt__plan *plan, const zrt__flat *f
     }
 }
 
+/* Backward writes fp32 or the compute dtype; what is reduced in another is converted on its way. */
+static zrt_dtype written_dtype(const zrt__zero *zero)
+{
+    const zrt__zero_options *options = &zero->options;
+    return options->reduce_dtype == ZRT_FLOAT32 ? ZRT_FLOAT32 : options->compute_dtype;
+}
+
 zrt__ref zrt__compiler_gradient(zrt__compiler *compiler, int slot, zrt_dtype *dtype_out, bool *accumulate_out)
 {
     zrt__zero *zero = compiler->zero;
@@ -44,7 +51,7 @@ zrt__ref zrt__compiler_gradient(zrt__compiler *compiler, int slot, zrt_dtype *dt
     if (flat->local_gradient) {
         *accumulate_out |= !compiler->variant.first;
     } else {
-        *dtype_out = zero->options.reduce_dtype;
+        *dtype_out = written_dtype(zero);
         if (zrt__ref_is_none(compiler->gradients[index])) {
             compiler->gradients[index] =
                 zrt__plan_buffer(compiler->plan, ZRT__REGION_REGISTERED, ZRT__CATEGORY_GRADIENTS,
@@ -137,13 +144,27 @@ static void hold(zrt__compiler *compiler, int index, zrt__ref buffer)
     zrt__plan_keep(compiler->plan, buffer);
 }
 
+/* The complete gradients of a flat in the dtype in which they are reduced. */
+static zrt__ref reducible(zrt__compiler *compiler, const zrt__flat *flat, zrt__ref written)
+{
+    zrt_dtype from = written_dtype(compiler->zero), to = compiler->zero->options.reduce_dtype;
+    if (from == to)
+        return written;
+    zrt__ref ref = zrt__plan_buffer(compiler->plan, ZRT__REGION_REGISTERED, ZRT__CATEGORY_GRADIENTS,
+                                    (size_t)flat->n_elements * zrt_dtype_bytes(to));
+    zrt__operand in = zrt__operand_1d(written, from, flat->n_elements),
+                 out = zrt__operand_1d(ref, to, flat->n_elements);
+    zrt__plan_kernel(compiler->plan, ZRT__STREAM_COMPUTE, ZRT__KERNEL_convert, &in, 1, &out, 1, 0, NULL);
+    return ref;
+}
+
 static void reduce_flat(zrt__compiler *compiler, int index)
 {
     zrt__zero *zero = compiler->zero;
     const zrt__flat *flat = &zero->flats[index];
-    zrt__ref buffer = compiler->gradients[index];
     zrt_dtype dtype = zero->options.reduce_dtype;
-    zero_unwritten(compiler, flat, buffer, dtype);
+    zero_unwritten(compiler, flat, compiler->gradients[index], written_dtype(zero));
+    zrt__ref buffer = reducible(compiler, flat, compiler->gradients[index]);
     bool final = compiler->variant.last;
     bool first = compiler->variant.first;
     zrt__ref slice = zrt__ref_at(buffer, (size_t)flat->shard_first * zrt_dtype_bytes(dtype));
