@@ -79,6 +79,19 @@ done
 losses one 2 --micro-batch 6 --dtype bf16
 losses other 2 --micro-batch 6 --dtype bf16 --communication-data-type fp32
 near "gradients of bf16 reduced in fp32" one other 5e-3
+# Gradients added up in 16 bits instead of fp32; with the optimizer on the host to the bit the same.
+for arguments in "1 --zero-stage 0 --micro-batch 6" "2 --zero-stage 1 --micro-batch 3" "2 --zero-stage 3 --micro-batch 3"; do
+    # shellcheck disable=SC2086
+    {
+        losses one $arguments --gradient-accumulation-steps 2 --dtype bf16
+        losses other $arguments --gradient-accumulation-steps 2 --dtype bf16 --grad-accum-dtype bf16
+        losses host $arguments --gradient-accumulation-steps 2 --dtype bf16 --grad-accum-dtype bf16 --offload pipelined
+    }
+    near "gradients added up in bf16, ranks $arguments" one other 1e-2
+    near "and offloaded" other host 1e-6
+    n=$((n + 1))
+    if cmp -s "$folder/one" "$folder/other"; then echo "not ok $n - bf16 is used"; failed=1; else echo "ok $n - bf16 is used"; fi
+done
 # The optimizer on the host: the same trajectory to the bit, whenever it runs and in whatever tiles; fp16 overflows on the way.
 for dtype in fp32 fp16; do
     for arguments in "1 --zero-stage 0 --micro-batch 12" "2 --zero-stage 1 --micro-batch 6" "2 --zero-stage 2 --micro-batch 3 --gradient-accumulation-steps 2" "4 --zero-stage 3 --micro-batch 3"; do

@@ -4,7 +4,7 @@
  *   mpirun -np N test/losses [--zero-stage N] [--micro-batch N] [--gradient-accumulation-steps N] [--recompute MODE]
  *                            [--dropout P] [--model gpt2|llama] [--steps N] [--dtype T]
  *                            [--offload none|pipelined] [--sub-group-size N]
- *                            [--communication-data-type T] */
+ *                            [--communication-data-type T] [--grad-accum-dtype T] */
 #include "config.h"
 
 #include <getopt.h>
@@ -19,7 +19,7 @@
 enum { VOCAB = 61, LENGTH = 24, ROWS = 12 };
 
 typedef struct losses_options {
-    const char *stage, *micro, *accumulation, *recompute, *model, *dtype, *communication, *offload, *tile;
+    const char *stage, *micro, *accumulation, *recompute, *model, *dtype, *communication, *accumulated, *offload, *tile;
     float dropout;
     int steps;
 } losses_options;
@@ -79,6 +79,8 @@ static zrt_status make_config(const losses_options *options, zrt_config **config
     TRY(zrt_config_set(config, "zerort.recompute", options->recompute));
     if (options->communication != NULL)
         TRY(zrt_config_set(config, "communication_data_type", options->communication));
+    if (options->accumulated != NULL)
+        TRY(zrt_config_set(config, "data_types.grad_accum_dtype", options->accumulated));
     if (options->offload != NULL) {
         TRY(zrt_config_set(config, "zero_optimization.offload_optimizer.device", "cpu"));
         TRY(zrt_config_set(config, "zerort.overlapped_step", options->offload));
@@ -153,10 +155,11 @@ int main(int argc, char **argv)
                                                  {"steps", required_argument, NULL, 'n'},
                                                  {"dtype", required_argument, NULL, 't'},
                                                  {"communication-data-type", required_argument, NULL, 'c'},
+                                                 {"grad-accum-dtype", required_argument, NULL, 'd'},
                                                  {"offload", required_argument, NULL, 'o'},
                                                  {"sub-group-size", required_argument, NULL, 'g'},
                                                  {0}};
-    losses_options options = {"3", "3", "1", "none", "gpt2", "fp32", NULL, NULL, "1000000000", 0, 20};
+    losses_options options = {"3", "3", "1", "none", "gpt2", "fp32", NULL, NULL, NULL, "1000000000", 0, 20};
     zrt_context *context = NULL;
     for (int c; (c = getopt_long(argc, argv, "", long_options, NULL)) != -1;) {
         if (c == 's')
@@ -177,6 +180,8 @@ int main(int argc, char **argv)
             options.dtype = optarg;
         else if (c == 'c')
             options.communication = optarg;
+        else if (c == 'd')
+            options.accumulated = optarg;
         else if (c == 'o')
             options.offload = optarg;
         else if (c == 'g')

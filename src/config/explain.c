@@ -47,7 +47,7 @@ static void print_dtypes(FILE *file, const zrt__resolved *resolved)
         {"parameters, activations, gathers", compute},
         {"gradients of a pass", compute},
         {"reductions", zrt_dtype_name(resolved->reduce_dtype)},
-        {"accumulated gradients, shards", fp32},
+        {"accumulated gradients, shards", zrt_dtype_name(resolved->accumulate_dtype)},
         {"master weights, optimizer moments", fp32},
         {"sums of matrix products", fp32},
         {"softmax, statistics of norms, loss", fp32},

@@ -80,7 +80,7 @@ static const zrt__key keys[] = {
     ONE("seq_parallel_communication_data_type", A, "\"fp32\"", "fp32|fp16|bf16|bfp16",
         "there is no sequence parallelism"),
     BLOCK("data_types", "dtypes of roles"),
-    ONE("data_types.grad_accum_dtype", R, "\"fp32\"", "fp32", "gradients are accumulated in fp32"),
+    ONE("data_types.grad_accum_dtype", H, NULL, "fp32|fp16|bf16|bfp16", "dtype of gradient shards; default fp32"),
     ONE("data_types.param_dtype", R, NULL, "fp32|fp16|bf16", "set fp16.enabled or bf16.enabled"),
     ONE("data_types.buffer_dtype", R, NULL, "fp32|fp16|bf16", "set fp16.enabled or bf16.enabled"),
     ONE("gradient_allreduce_op", R, "\"mean\"", "mean|sum", "the loss is the mean over counted tokens"),

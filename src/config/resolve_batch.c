@@ -102,6 +102,13 @@ zrt_status zrt__resolve_precision(zrt__resolution *resolution)
     r->reduce_dtype =
         dtype_named(json_string_value(zrt__tree_get(resolution->tree, "communication_data_type")), r->compute_dtype);
     const json_t *tree = resolution->tree;
+    r->accumulate_dtype =
+        dtype_named(json_string_value(zrt__tree_get(tree, "data_types.grad_accum_dtype")), ZRT_FLOAT32);
+    if (r->accumulate_dtype != r->compute_dtype && r->accumulate_dtype != ZRT_FLOAT32)
+        return zrt__fail(ZRT_ERR_CONFIG,
+                         "data_types.grad_accum_dtype %s with %s compute: gradients are added up in fp32 or in the "
+                         "compute dtype",
+                         zrt_dtype_name(r->accumulate_dtype), zrt_dtype_name(r->compute_dtype));
     double fixed = json_number_value(zrt__tree_get(tree, "fp16.loss_scale"));
     r->dynamic_loss_scale = half && fixed == 0;
     r->initial_loss_scale = !half ? 1

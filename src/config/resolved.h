@@ -32,7 +32,7 @@ typedef struct zrt__resolved {
     int n_ranks;
     int64_t train_batch, micro_batch, accumulation, evaluation_batch;
     double max_grad_norm; /* 0: none */
-    zrt_dtype compute_dtype, reduce_dtype;
+    zrt_dtype compute_dtype, reduce_dtype, accumulate_dtype;
     bool dynamic_loss_scale, consecutive_hysteresis;
     double initial_loss_scale, min_loss_scale;
     int64_t loss_scale_window;

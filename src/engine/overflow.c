@@ -8,21 +8,26 @@
 
 #include "base/alloc.h"
 #include "base/error.h"
+#include "base/half.h"
 #include "engine/engine.h"
 
 enum { CHUNK = 1 << 16, NONE = -1 };
 
-static zrt_status has_non_finite(zrt_engine *engine, const zrt__flat *flat, int64_t first, int64_t n, float *chunk,
-                                 bool *found)
+/* Elements [first, first + n) from `ref` on. */
+static zrt_status has_non_finite(zrt_engine *engine, zrt__ref ref, zrt_dtype dtype, int64_t first, int64_t n,
+                                 float *chunk, bool *found)
 {
     const zrt__device_ops *device = engine->runtime.device->ops;
-    const float *from = zrt__engine_address(engine, NULL, flat->gradient);
+    const char *from = zrt__engine_address(engine, NULL, ref);
+    float *values = chunk + CHUNK;
     for (int64_t at = first; at < first + n && !*found; at += CHUNK) {
         int64_t part = first + n - at < CHUNK ? first + n - at : CHUNK;
-        ZRT_TRY(device->copy(zrt__engine_stream(engine), chunk, from + at, (size_t)part * sizeof *chunk));
+        ZRT_TRY(device->copy(zrt__engine_stream(engine), chunk, from + (size_t)at * zrt_dtype_bytes(dtype),
+                             (size_t)part * zrt_dtype_bytes(dtype)));
         ZRT_TRY(device->stream_synchronize(zrt__engine_stream(engine)));
+        zrt__convert(values, ZRT_FLOAT32, chunk, dtype, (size_t)part);
         for (int64_t i = 0; i < part; i++)
-            *found |= !isfinite(chunk[i]);
+            *found |= !isfinite(values[i]);
     }
     return ZRT_OK;
 }
@@ -42,9 +47,12 @@ static zrt_status first_here(zrt_engine *engine, bool reduced, float *chunk, int
         int64_t held = whole ? 0 : flat->shard_first, held_end = whole ? flat->n_elements : held + flat->shard_elements;
         int64_t end = start + engine->model->parameters[p].n_elements;
         int64_t from = start > held ? start : held, to = end < held_end ? end : held_end;
-        if (flat->trainable && from < to)
-            ZRT_TRY(has_non_finite(engine, flat, flat->local_gradient ? from : from - flat->shard_first, to - from,
-                                   chunk, &found));
+        if (flat->trainable && from < to) {
+            zrt__ref shard;
+            zrt_dtype dtype = zrt__gradient_shard(zero, flat, &shard);
+            ZRT_TRY(
+                has_non_finite(engine, whole ? flat->gradient : shard, dtype, from - held, to - from, chunk, &found));
+        }
         if (found) {
             *parameter_out = (int64_t)p;
             return ZRT_OK;
@@ -121,7 +129,7 @@ static zrt_status name_overflow(zrt_engine *engine, double scale)
 {
     const zrt__group *world = zrt__context_world(engine->context);
     size_t n_fields = engine->model->n_fields;
-    float *chunk = zrt__malloc(CHUNK * sizeof *chunk);
+    float *chunk = zrt__malloc(2 * CHUNK * sizeof *chunk);
     char **saved = zrt__calloc(n_fields + 1, sizeof *saved);
     zrt_status status = chunk != NULL && saved != NULL ? ZRT_OK : ZRT_ERR_MEMORY;
     for (size_t f = 0; f < n_fields && status == ZRT_OK; f++) {

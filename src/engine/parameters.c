@@ -146,12 +146,7 @@ static zrt_status state_ref(const zrt_engine *engine, const zrt__flat *flat, zrt
         *ref_out = flat->trainable ? flat->master : flat->parameter;
         return ZRT_OK;
     case ZRT_STATE_GRADIENT:
-        *ref_out = flat->local_gradient ? zrt__ref_at(flat->gradient, (size_t)flat->shard_first * sizeof(float))
-                                        : flat->gradient;
-        if (flat->trainable && zrt__ref_is_none(flat->gradient)) {
-            *ref_out = flat->host_gradient;
-            *dtype_out = flat->host_gradient_dtype;
-        }
+        *dtype_out = zrt__gradient_shard(engine->compiled.zero, flat, ref_out);
         return flat->trainable ? ZRT_OK : zrt__fail(ZRT_ERR_USAGE, "a frozen parameter has no gradient");
     case ZRT_STATE_EXP_AVG:
     case ZRT_STATE_EXP_AVG_SQ:

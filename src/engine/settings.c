@@ -112,6 +112,7 @@ zrt_status zrt__settings_from(const zrt__resolved *resolved, const zrt_model *mo
                                   .evaluation_rows = resolved->evaluation_batch,
                                   .compute_dtype = resolved->compute_dtype,
                                   .reduce_dtype = resolved->reduce_dtype,
+                                  .accumulate_dtype = resolved->accumulate_dtype,
                                   .max_live_given = resolved->max_live_given,
                                   .max_live_parameters = resolved->max_live_parameters,
                                   .max_reuse_distance = resolved->max_reuse_distance,

@@ -88,7 +88,7 @@ static zrt_status allocate_offloaded(zrt__zero *zero, zrt__flat *flat)
     const zrt__zero_options *options = &zero->options;
     size_t n = (size_t)flat->shard_elements;
     bool at_once = !flat->local_gradient && options->micro_steps == 1;
-    flat->host_gradient_dtype = at_once ? options->reduce_dtype : ZRT_FLOAT32;
+    flat->host_gradient_dtype = at_once ? options->reduce_dtype : options->accumulate_dtype;
     flat->master = zrt__memory_persistent(memory, ZRT__REGION_PINNED, ZRT__CATEGORY_MASTER, n * sizeof(float));
     for (int i = 0; i < options->update.n_states; i++)
         flat->states[i] =
@@ -102,7 +102,8 @@ static zrt_status allocate_offloaded(zrt__zero *zero, zrt__flat *flat)
     flat->gradient = ZRT__NO_REF;
     if (!at_once)
         flat->gradient = zrt__memory_persistent(memory, ZRT__REGION_REGISTERED, ZRT__CATEGORY_GRADIENT_SHARD,
-                                                (flat->local_gradient ? (size_t)flat->n_elements : n) * sizeof(float));
+                                                (flat->local_gradient ? (size_t)flat->n_elements : n) *
+                                                    zrt_dtype_bytes(options->accumulate_dtype));
     flat->updated = zrt__memory_mark(memory);
     flat->ready = zrt__memory_mark(memory);
     return memory->persistent.failed ? ZRT_ERR_MEMORY : ZRT_OK;
@@ -128,7 +129,8 @@ static zrt_status allocate(zrt__zero *zero, zrt__flat *flat)
         flat->master = zrt__memory_persistent(memory, ZRT__REGION_DEVICE, ZRT__CATEGORY_MASTER, shard);
     for (int i = 0; i < zero->options.update.n_states; i++)
         flat->states[i] = zrt__memory_persistent(memory, ZRT__REGION_DEVICE, ZRT__CATEGORY_OPTIMIZER, shard);
-    size_t gradient = flat->local_gradient ? (size_t)flat->n_elements * sizeof(float) : shard;
+    size_t gradient = (size_t)(flat->local_gradient ? flat->n_elements : flat->shard_elements) *
+                      zrt_dtype_bytes(zero->options.accumulate_dtype);
     flat->gradient = zrt__memory_persistent(memory, ZRT__REGION_REGISTERED, ZRT__CATEGORY_GRADIENT_SHARD, gradient);
     return memory->persistent.failed ? ZRT_ERR_MEMORY : ZRT_OK;
 }
@@ -266,4 +268,17 @@ void zrt__zero_locate(const zrt__zero *zero, int parameter, int *flat_out, int64
     const zrt__parameter *p = &zero->model->parameters[parameter];
     *flat_out = zero->slot_flat[p->slot];
     *first_out = zero->slot_offset[p->slot] + p->offset;
+}
+
+zrt_dtype zrt__gradient_shard(const zrt__zero *zero, const zrt__flat *flat, zrt__ref *ref_out)
+{
+    zrt_dtype dtype = zero->options.accumulate_dtype;
+    if (zrt__ref_is_none(flat->gradient)) {
+        *ref_out = flat->host_gradient;
+        return flat->host_gradient_dtype;
+    }
+    *ref_out = flat->gradient;
+    if (flat->local_gradient)
+        *ref_out = zrt__ref_at(flat->gradient, (size_t)flat->shard_first * zrt_dtype_bytes(dtype));
+    return dtype;
 }

@@ -46,7 +46,7 @@ zrt__ref zrt__compiler_gradient(zrt__compiler *compiler, int slot, zrt_dtype *dt
     int index = zero->slot_flat[slot];
     const zrt__flat *flat = &zero->flats[index];
     zrt__ref base = flat->gradient;
-    *dtype_out = ZRT_FLOAT32;
+    *dtype_out = zero->options.accumulate_dtype;
     *accumulate_out = compiler->slot_written[slot];
     if (flat->local_gradient) {
         *accumulate_out |= !compiler->variant.first;
@@ -109,12 +109,13 @@ static void finish_local(zrt__compiler *compiler, const zrt__flat *flat)
         return;
     zrt__zero *zero = compiler->zero;
     zrt__stream_role stream = ZRT__STREAM_COMPUTE;
-    zrt__ref slice = zrt__ref_at(flat->gradient, (size_t)flat->shard_first * sizeof(float));
+    zrt_dtype dtype = zero->options.accumulate_dtype;
+    zrt__ref slice = zrt__ref_at(flat->gradient, (size_t)flat->shard_first * zrt_dtype_bytes(dtype));
     if (zero->options.n_ranks > 1) {
-        enqueue_reduction(compiler, flat, flat->gradient, slice, ZRT_FLOAT32);
+        enqueue_reduction(compiler, flat, flat->gradient, slice, dtype);
         stream = ZRT__STREAM_REDUCE;
     }
-    zrt__operand shard = zrt__operand_1d(slice, ZRT_FLOAT32, flat->shard_elements);
+    zrt__operand shard = zrt__operand_1d(slice, dtype, flat->shard_elements);
     zrt__operand sums = sums_operand(zero, flat);
     zrt__plan_kernel(compiler->plan, stream, ZRT__KERNEL_sum_squares, &shard, 1, &sums, 1, 1u, NULL);
     if (zero->options.offload != ZRT__OFFLOAD_NONE)
@@ -168,7 +169,7 @@ static void reduce_flat(zrt__compiler *compiler, int index)
     bool final = compiler->variant.last;
     bool first = compiler->variant.first;
     zrt__ref slice = zrt__ref_at(buffer, (size_t)flat->shard_first * zrt_dtype_bytes(dtype));
-    if (first && dtype == ZRT_FLOAT32 && flat->n_shards > 1 && !zrt__ref_is_none(flat->gradient))
+    if (first && dtype == zero->options.accumulate_dtype && flat->n_shards > 1 && !zrt__ref_is_none(flat->gradient))
         slice = flat->gradient; /* nothing to add it to: where it stays */
     enqueue_reduction(compiler, flat, buffer, slice, dtype);
     zrt__operand in = zrt__operand_1d(slice, dtype, flat->shard_elements);
@@ -179,7 +180,7 @@ static void reduce_flat(zrt__compiler *compiler, int index)
         hold(compiler, index, buffer);
         return;
     }
-    zrt__operand out[2] = {zrt__operand_1d(flat->gradient, ZRT_FLOAT32, flat->shard_elements),
+    zrt__operand out[2] = {zrt__operand_1d(flat->gradient, zero->options.accumulate_dtype, flat->shard_elements),
                            final ? sums_operand(zero, flat) : ZRT__NO_OPERAND};
     zrt__plan_kernel(compiler->plan, ZRT__STREAM_REDUCE, ZRT__KERNEL_gradient_reduced, &in, 1, out, 2,
                      (first ? 0u : 1u) | 2u, NULL);

@@ -13,7 +13,7 @@ void zrt__zero_update_elements(zrt__zero *zero, zrt__plan *plan, zrt__stream_rol
     const zrt__zero_options *options = &zero->options;
     bool offloaded = options->offload != ZRT__OFFLOAD_NONE, copies = options->compute_dtype != ZRT_FLOAT32;
     size_t at = (size_t)first * sizeof(float), element = zrt_dtype_bytes(options->compute_dtype);
-    zrt_dtype gradient_dtype = offloaded ? flat->host_gradient_dtype : ZRT_FLOAT32;
+    zrt_dtype gradient_dtype = offloaded ? flat->host_gradient_dtype : options->accumulate_dtype;
     zrt__ref gradient = offloaded ? flat->host_gradient : flat->gradient,
              parameter = offloaded ? flat->host_parameter : flat->parameter;
     int64_t gradient_first = flat->local_gradient && !offloaded ? flat->shard_first + first : first;

@@ -29,6 +29,7 @@ typedef struct zrt__zero_options {
     int64_t rows, length; /* of a training micro-step, a rank */
     int64_t evaluation_rows;
     zrt_dtype compute_dtype, reduce_dtype;
+    zrt_dtype accumulate_dtype;  /* of gradient shards and sums: fp32 or the compute dtype */
     bool max_live_given;         /* otherwise the cap grows to the smallest that works */
     int64_t max_live_parameters; /* elements gathered at once: a hard cap */
     int64_t max_reuse_distance;
@@ -62,7 +63,8 @@ typedef struct zrt__flat {
     zrt__ref parameter; /* compute dtype: whole (resident) or shard (sharded) */
     zrt__ref master;    /* fp32 shard; may lie inside `parameter` */
     zrt__ref states[2]; /* fp32 shard */
-    zrt__ref gradient;  /* fp32: whole where local_gradient, else the shard; none where offload takes it down at once */
+    zrt__ref
+        gradient; /* accumulate_dtype: whole where local_gradient, else the shard; none where offload takes it down at once */
     /* offload: shards on the host */
     zrt__ref host_gradient;  /* as it comes down: host_gradient_dtype */
     zrt__ref host_parameter; /* compute dtype, on its way up; the master itself in fp32 */
@@ -98,6 +100,8 @@ zrt_status zrt__zero_create(const zrt__zero_options *options, zrt_model *model, 
                             zrt__zero **zero_out);
 void zrt__zero_destroy(zrt__zero **zero);
 
+/* Where this rank's shard of a trainable flat's reduced gradients is between backward and step, and its dtype. */
+zrt_dtype zrt__gradient_shard(const zrt__zero *zero, const zrt__flat *flat, zrt__ref *ref_out);
 /* Where a parameter's elements lie: flat and first element in it. */
 void zrt__zero_locate(const zrt__zero *zero, int parameter, int *flat_out, int64_t *first_out);
 
