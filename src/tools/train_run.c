@@ -91,8 +91,8 @@ static zrt_status configure(train_run *run)
 {
     const char *name = run->options->model ? run->options->model : DEFAULT_MODEL;
     ZRT_TRY(zrt_model_open(name, &run->model));
-    ZRT_TRY(train_samples_open_tokenizer(run)); /* which may open the model again, with more tokens */
     ZRT_TRY(check_task(run));
+    ZRT_TRY(train_samples_open_tokenizer(run)); /* which may open the model again, with more tokens */
     ZRT_TRY(restrict_training(run));
     const zrt_model_info *info = zrt_model_get_info(run->model);
     const train_target target = {n_planned_ranks(run), info->hidden_size, strcmp(name, DEFAULT_MODEL) == 0};
