@@ -272,9 +272,26 @@ static const zrt__safetensors_entry *find_spelling(const zrt__safetensors *file,
     return entry;
 }
 
+/* The published BERTs still have TensorFlow's names of a LayerNorm's parameters. */
+static const zrt__safetensors_entry *find_old_spelling(const zrt__safetensors *file, const char *name)
+{
+    static const char *const names[][2] = {{"LayerNorm.weight", "LayerNorm.gamma"},
+                                           {"LayerNorm.bias", "LayerNorm.beta"}};
+    const zrt__safetensors_entry *entry = find_spelling(file, name);
+    char old[512];
+    for (size_t i = 0; i < 2 && entry == NULL; i++) {
+        size_t n = strlen(name), m = strlen(names[i][0]);
+        if (n < m || strcmp(name + n - m, names[i][0]) != 0 || n >= sizeof old)
+            continue;
+        snprintf(old, sizeof old, "%.*s%s", (int)(n - m), name, names[i][1]);
+        entry = find_spelling(file, old);
+    }
+    return entry;
+}
+
 bool zrt__safetensors_lacks(const zrt__safetensors *file, const char *name)
 {
-    return find_spelling(file, name) == NULL;
+    return find_old_spelling(file, name) == NULL;
 }
 
 static bool is_floating(const zrt__safetensors_entry *entry)
@@ -297,7 +314,7 @@ static void format_dims(char *text, size_t capacity, int n_dims, const int64_t *
 zrt_status zrt__safetensors_find_parameter(zrt__safetensors *file, const char *name, int n_dims, const int64_t *dims,
                                            const zrt__safetensors_entry **entry_out)
 {
-    const zrt__safetensors_entry *entry = find_spelling(file, name);
+    const zrt__safetensors_entry *entry = find_old_spelling(file, name);
     if (entry == NULL)
         return zrt__fail(ZRT_ERR_INPUT, "%s: no tensor '%s'; the weights are of another model or incomplete",
                          file->path, name);
@@ -385,7 +402,7 @@ zrt_status zrt__safetensors_read_entry(const zrt__safetensors_entry *entry, int6
 
 zrt_status zrt__safetensors_read(const zrt__safetensors *file, const char *name, int64_t first, int64_t n, float *out)
 {
-    const zrt__safetensors_entry *entry = find_spelling(file, name);
+    const zrt__safetensors_entry *entry = find_old_spelling(file, name);
     if (entry == NULL)
         return zrt__fail(ZRT_ERR_INPUT, "%s: no tensor '%s'", file->path, name);
     return zrt__safetensors_read_entry(entry, first, n, out);
