@@ -225,6 +225,29 @@ static void test_parameters(void)
     unlink(in_folder("names.safetensors"));
 }
 
+static void test_old_names(void)
+{
+    zrt__safetensors *file = NULL;
+    const zrt__safetensors_entry *weight = NULL, *bias = NULL;
+    write_file("old.safetensors",
+               "{\"embeddings.LayerNorm.gamma\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},"
+               "\"bert.pooler.LayerNorm.beta\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,8]}}",
+               8);
+    tap_ok(zrt__safetensors_open(in_folder("old.safetensors"), &file) == ZRT_OK &&
+               zrt__safetensors_find_parameter(file, "bert.embeddings.LayerNorm.weight", 1, (int64_t[]){1}, &weight) ==
+                   ZRT_OK &&
+               zrt__safetensors_find_parameter(file, "bert.pooler.LayerNorm.bias", 1, (int64_t[]){1}, &bias) ==
+                   ZRT_OK &&
+               strcmp(weight->name, "embeddings.LayerNorm.gamma") == 0 &&
+               strcmp(bias->name, "bert.pooler.LayerNorm.beta") == 0,
+           "gamma and beta of a LayerNorm");
+    tap_ok(zrt__safetensors_lacks(file, "bert.pooler.LayerNorm.weight") &&
+               !zrt__safetensors_lacks(file, "bert.pooler.LayerNorm.bias"),
+           "what a file lacks");
+    zrt__safetensors_close(&file);
+    unlink(in_folder("old.safetensors"));
+}
+
 static void test_folders(void)
 {
     zrt__safetensors *file = NULL;
@@ -405,6 +428,7 @@ int main(void)
     unlink(in_folder("good.safetensors"));
     test_refused();
     test_parameters();
+    test_old_names();
     test_folders();
     test_writer();
     test_golden();
