@@ -13,6 +13,7 @@
 #include <zerort/engine.h>
 
 #include "base/alloc.h"
+#include "monitor/terminal.h"
 
 struct zrt_monitor {
     bool active; /* rank 0 */
@@ -38,13 +39,6 @@ static double clock_seconds(clockid_t clock)
 
     clock_gettime(clock, &now);
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
-
-static bool is_terminal(FILE *stream)
-{
-    const char *term = getenv("TERM");
-
-    return isatty(fileno(stream)) && (term == NULL || strcmp(term, "dumb") != 0);
 }
 
 static zrt_status open_sinks(zrt_monitor *monitor, const zrt_monitor_options *options)
@@ -73,7 +67,7 @@ zrt_status zrt_monitor_create(const zrt_context *context, const zrt_monitor_opti
     if (monitor->active) {
         monitor->stream = options->stream;
         monitor->shows_progress = options->progress && options->stream != NULL;
-        monitor->in_place = monitor->shows_progress && is_terminal(options->stream);
+        monitor->in_place = monitor->shows_progress && zrt__is_terminal(options->stream);
         monitor->n_steps = options->n_steps;
         status = open_sinks(monitor, options);
         if (status != ZRT_OK) {

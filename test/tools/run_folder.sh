@@ -29,6 +29,8 @@ says "$out" "$work/deep/er/run"
 point $? 'its name is printed'
 says "$out" sample
 point $? 'a sample is printed'
+! grep -q -e $'\r' -e $'\033' "$out"
+point $? 'plain lines where mpirun does not write to a terminal'
 [ "$(grep -c '"step": *[246]\b' deep/er/run/metrics.jsonl)" = 3 ]
 point $? 'a row each second step'
 [ "$(grep -c '"eval_loss": *[0-9]' deep/er/run/metrics.jsonl)" = 2 ]
