@@ -104,6 +104,18 @@ static zrt_status write_config(const zrt__manifest *manifest, zrt_dtype dtype, c
     return status;
 }
 
+/* A run with LoRA has its adapter in the run folder. */
+static zrt_status refuse_adapters(const zrt__layout *layout)
+{
+    for (size_t i = 0; i < layout->n_parameters; i++)
+        if (strstr(layout->parameters[i].name, ".lora_A.") != NULL)
+            return zrt__fail(ZRT_ERR_NOT_SUPPORTED,
+                             "the checkpoint is of a run with LoRA (%s), whose adapter is in the run folder: zerort "
+                             "merge makes a model of it",
+                             layout->parameters[i].name);
+    return ZRT_OK;
+}
+
 static zrt_status export(zrt__restore *restore, const char *out, const char *dtype_name)
 {
     const zrt__manifest *manifest = zrt__restore_manifest(restore);
@@ -112,6 +124,7 @@ static zrt_status export(zrt__restore *restore, const char *out, const char *dty
     if (manifest->model_config == NULL)
         return zrt__fail(ZRT_ERR_NOT_SUPPORTED, "model %s has no config.json: transformers has no such model",
                          manifest->model_name);
+    ZRT_TRY(refuse_adapters(&manifest->layout));
     ZRT_TRY(choose_dtype(manifest, dtype_name, &dtype));
     if (mkdir(out, 0777) != 0 && errno != EEXIST)
         return zrt__fail(ZRT_ERR_IO, "folder %s: %s; name one that can be written", out, strerror(errno));
