@@ -17,14 +17,16 @@ while [ $killed -lt "$kills" ] && [ $bad -lt 5 ]; do
     before=$acknowledged
     "$MPIEXEC" -np 2 "$train" "${few[@]}" >"$out" 2>"$err" </dev/null &
     launcher=$!
-    for _ in {1..600}; do # until it is under way, and then for a random while
+    for _ in {1..3000}; do # until it is under way, and then for a random while
         grep -q ': saved ' "$err" && break
         kill -0 $launcher 2>/dev/null || break
         sleep 0.02
     done
     sleep "0.$((RANDOM % 10))$((RANDOM % 10))$((RANDOM % 10))"
     mapfile -t ranks < <(pgrep -P $launcher -x train)
-    case $((RANDOM % 3)) in
+    kind=$((RANDOM % 3))
+    [ ${#ranks[@]} = 0 ] && kind=2
+    case $kind in
     0) kill -KILL "${ranks[RANDOM % ${#ranks[@]}]}" 2>/dev/null ;;
     1) kill -KILL "${ranks[@]}" 2>/dev/null ;;
     2) kill -KILL $launcher ;;
@@ -32,10 +34,10 @@ while [ $killed -lt "$kills" ] && [ $bad -lt 5 ]; do
     wait $launcher 2>/dev/null
     killed=$((killed + 1))
     for _ in {1..200}; do # ranks end with their launcher, or the lock would still be theirs
-        kill -0 "${ranks[@]}" 2>/dev/null || break
+        [ ${#ranks[@]} -gt 0 ] && kill -0 "${ranks[@]}" 2>/dev/null || break
         sleep 0.05
     done
-    if kill -0 "${ranks[@]}" 2>/dev/null; then
+    if [ ${#ranks[@]} -gt 0 ] && kill -0 "${ranks[@]}" 2>/dev/null; then
         complain 'ranks outlive their launcher by 10 seconds'
         kill -KILL "${ranks[@]}" 2>/dev/null
     fi
