@@ -163,8 +163,8 @@ zrt_status zrt__saving_open(zrt_engine *engine, const zrt_config *config)
         status = zrt__layout_from(engine->compiled.zero, &engine->settings, &s->layout, &s->buffer_flat);
     if (status == ZRT_OK)
         status = device->stream_create(engine->runtime.device, "save", false, &s->stream);
-    if (status == ZRT_OK)
-        status = device->event_create(engine->runtime.device, &s->ready);
+    for (int i = 0; i < ZRT__N_STREAMS && status == ZRT_OK; i++)
+        status = device->event_create(engine->runtime.device, &s->ready[i]);
     if (status == ZRT_OK) {
         uintptr_t ring = (uintptr_t)zrt__engine_address(engine, NULL, engine->compiled.staging.ring);
         int64_t tile = zrt__saver_tile_bytes(&s->layout);
@@ -184,8 +184,9 @@ void zrt__saving_close(zrt_engine *engine)
     zrt__saver_destroy(&s->saver);
     if (s->stream != NULL)
         engine->runtime.device->ops->stream_destroy(&s->stream);
-    if (s->ready != NULL)
-        engine->runtime.device->ops->event_destroy(&s->ready);
+    for (int i = 0; i < ZRT__N_STREAMS; i++)
+        if (s->ready[i] != NULL)
+            engine->runtime.device->ops->event_destroy(&s->ready[i]);
     zrt__patient_close(&s->group);
     if (s->folder != NULL)
         zrt__run_folder_release(&s->lock);
@@ -307,10 +308,13 @@ zrt_status zrt_engine_save_async(zrt_engine *engine, const char *folder, const z
     ZRT_TRY(zrt_engine_claim_folder(engine, folder));
     zrt__manifest manifest = {0};
     zrt_status status = device->event_synchronize(engine->metrics_ready);
-    if (status == ZRT_OK)
-        status = device->event_record(s->ready, zrt__engine_stream(engine));
-    if (status == ZRT_OK)
-        status = device->event_wait(s->ready, s->stream);
+    /* Whichever stream the update runs on, what it leaves is what is saved. */
+    for (int i = 0; i < ZRT__N_STREAMS; i++) {
+        if (status == ZRT_OK && engine->runtime.streams[i] != NULL)
+            status = device->event_record(s->ready[i], engine->runtime.streams[i]);
+        if (status == ZRT_OK && engine->runtime.streams[i] != NULL)
+            status = device->event_wait(s->ready[i], s->stream);
+    }
     if (status == ZRT_OK)
         status = fill_manifest(engine, options != NULL ? options : &none, &manifest);
     status = zrt__group_agree(world, status);

@@ -7,12 +7,12 @@
 #include "checkpoint/restore.h"
 #include "checkpoint/saver.h"
 #include "engine/settings.h"
-#include "plan/memory.h"
+#include "plan/plan.h"
 
 typedef struct zrt__saving {
     zrt__group *group; /* a communicator of its own */
     zrt__stream *stream;
-    zrt__event *ready; /* the values of the last step */
+    zrt__event *ready[ZRT__N_STREAMS]; /* the values of the last step, as each stream leaves them */
     zrt__saver *saver;
     zrt__layout layout;
     int *buffer_flat;    /* by buffer of the layout */

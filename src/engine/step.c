@@ -127,8 +127,9 @@ zrt_status zrt_engine_step(zrt_engine *engine)
         return zrt__watch_step(engine, false);
     }
     /* What is being saved must have been copied before it changes. */
-    if (engine->saving.saver != NULL)
-        ZRT_TRY(zrt__saver_fence(engine->saving.saver, zrt__engine_stream(engine)));
+    for (int i = 0; engine->saving.saver != NULL && i < ZRT__N_STREAMS; i++)
+        if (engine->runtime.streams[i] != NULL)
+            ZRT_TRY(zrt__saver_fence(engine->saving.saver, engine->runtime.streams[i]));
     ZRT_TRY(run(engine, ZRT__SEGMENT_STEP));
     ZRT_TRY(device->copy(zrt__engine_stream(engine), zrt__engine_address(engine, NULL, engine->compiled.staging.state),
                          zrt__engine_address(engine, NULL, engine->compiled.zero->state), sizeof(zrt__step_state)));

@@ -19,16 +19,18 @@ enum { VOCAB = 61, LENGTH = 16, STEPS = 3 };
 typedef struct kind {
     const char *name, *stage, *dtype, *optimizer, *accumulation;
     int freeze;
+    const char *offload;
 } kind;
 
 static const kind kinds[] = {
-    {"stage 0", "0", NULL, "adamw_torch", "1", 0},
-    {"stage 1, accumulation", "1", NULL, "adamw_torch", "2", 0},
-    {"stage 2, fp16", "2", "fp16", "adamw_torch", "1", 0},
-    {"stage 3, bf16", "3", "bf16", "adamw_torch", "1", 0},
-    {"stage 3, frozen parts", "3", "fp16", "adamw_torch", "1", 1},
-    {"lion", "3", NULL, "lion_32bit", "1", 0},
-    {"sgd", "1", NULL, "sgd", "1", 0},
+    {"stage 0", "0", NULL, "adamw_torch", "1", 0, NULL},
+    {"stage 1, accumulation", "1", NULL, "adamw_torch", "2", 0, NULL},
+    {"stage 2, fp16", "2", "fp16", "adamw_torch", "1", 0, NULL},
+    {"stage 3, bf16", "3", "bf16", "adamw_torch", "1", 0, NULL},
+    {"stage 3, frozen parts", "3", "fp16", "adamw_torch", "1", 1, NULL},
+    {"lion", "3", NULL, "lion_32bit", "1", 0, NULL},
+    {"sgd", "1", NULL, "sgd", "1", 0, NULL},
+    {"stage 2, offloaded", "2", "fp16", "adamw_torch", "1", 0, "cpu"},
 };
 
 static zrt_status make_model(int n_layer, zrt_model **model_out)
@@ -58,6 +60,8 @@ static zrt_status make_engine(zrt_context *context, zrt_model *model, const kind
         status = zrt_config_set(config, "gradient_accumulation_steps", k->accumulation);
     if (status == ZRT_OK)
         status = zrt_config_set(config, "fp16.initial_scale_power", "24");
+    if (status == ZRT_OK && k->offload != NULL)
+        status = zrt_config_set(config, "zero_optimization.offload_optimizer.device", k->offload);
     if (status == ZRT_OK && k->dtype != NULL)
         status = zrt_config_set_argument(config, k->dtype, "true");
     const char *const arguments[][2] = {{"learning_rate", "1e-3"},
