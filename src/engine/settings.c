@@ -104,7 +104,7 @@ zrt_status zrt__settings_from(const zrt__resolved *resolved, const zrt_model *mo
         return zrt__fail(ZRT_ERR_CONFIG, "seq_length %lld is more than the %lld positions of model %s",
                          (long long)length, (long long)longest, zrt_model_get_name(model));
     if (strcmp(resolved->device, "cuda") == 0)
-        return zrt__fail(ZRT_ERR_DEVICE, "--device cuda: this zerort was built without CUDA; use --device cpu");
+        return zrt__fail(ZRT_ERR_DEVICE, "--device cuda: this zerort has no kernels for GPUs yet; use --device cpu");
     s->zero = (zrt__zero_options){.stage = resolved->stage,
                                   .micro_steps = resolved->accumulation,
                                   .rows = resolved->micro_batch,
