@@ -12,19 +12,12 @@
 
 enum { TAG = 1, CLOSE_TURNS = 100 };
 
-/* What was not taken when a communicator was freed can come out of the next one, to which MPI gives the same number. */
-typedef struct message {
-    uint64_t opening;
-    char data[ZRT__NOTICE_BYTES];
-} message;
-
 struct zrt__notices {
     MPI_Comm comm;
-    uint64_t opening;
     int rank, size;
     MPI_Request *requests; /* of what was sent, [size] */
     int n_requests;
-    message sent;
+    char sent[ZRT__NOTICE_BYTES];
 };
 
 static void notices_free(zrt__notices *notices)
@@ -33,13 +26,6 @@ static void notices_free(zrt__notices *notices)
         return;
     free(notices->requests);
     free(notices);
-}
-
-static uint64_t now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_REALTIME, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
 zrt_status zrt__notices_open(const zrt__group *group, zrt__notices **notices_out)
@@ -56,9 +42,6 @@ zrt_status zrt__notices_open(const zrt__group *group, zrt__notices **notices_out
         notices->comm = MPI_COMM_NULL;
         status = zrt__mpi_check(MPI_Comm_dup(zrt__group_comm(group), &notices->comm), "a communicator for notices");
         status = zrt__group_agree(group, status);
-        notices->opening = now();
-        if (status == ZRT_OK)
-            status = zrt__group_broadcast(group, &notices->opening, sizeof notices->opening, 0);
         if (status != ZRT_OK && notices->comm != MPI_COMM_NULL)
             MPI_Comm_free(&notices->comm);
     }
@@ -74,11 +57,10 @@ zrt_status zrt__notices_send(zrt__notices *notices, const void *data, size_t byt
 {
     if (bytes > ZRT__NOTICE_BYTES || notices->n_requests > 0)
         return zrt__fail(ZRT_ERR_USAGE, "a notice of %zu bytes, or a second one, cannot be sent", bytes);
-    notices->sent.opening = notices->opening;
-    memcpy(notices->sent.data, data, bytes);
+    memcpy(notices->sent, data, bytes);
     for (int i = 1; i < notices->size; i++) {
         int to = (notices->rank + i) % notices->size;
-        ZRT_TRY(zrt__mpi_check(MPI_Isend(&notices->sent, sizeof notices->sent, MPI_BYTE, to, TAG, notices->comm,
+        ZRT_TRY(zrt__mpi_check(MPI_Isend(notices->sent, sizeof notices->sent, MPI_BYTE, to, TAG, notices->comm,
                                          &notices->requests[notices->n_requests]),
                                "sending a notice"));
         notices->n_requests++;
@@ -89,17 +71,16 @@ zrt_status zrt__notices_send(zrt__notices *notices, const void *data, size_t byt
 zrt_status zrt__notices_poll(zrt__notices *notices, void *data, int *rank_out)
 {
     int there = 0;
-    message m;
+    char taken[ZRT__NOTICE_BYTES];
     MPI_Status from;
     *rank_out = -1;
     ZRT_TRY(zrt__mpi_check(MPI_Iprobe(MPI_ANY_SOURCE, TAG, notices->comm, &there, &from), "asking for a notice"));
     if (!there)
         return ZRT_OK;
-    ZRT_TRY(zrt__mpi_check(MPI_Recv(&m, sizeof m, MPI_BYTE, from.MPI_SOURCE, TAG, notices->comm, MPI_STATUS_IGNORE),
-                           "taking a notice"));
-    if (m.opening != notices->opening)
-        return ZRT_OK;
-    memcpy(data, m.data, sizeof m.data);
+    ZRT_TRY(
+        zrt__mpi_check(MPI_Recv(taken, sizeof taken, MPI_BYTE, from.MPI_SOURCE, TAG, notices->comm, MPI_STATUS_IGNORE),
+                       "taking a notice"));
+    memcpy(data, taken, sizeof taken);
     *rank_out = from.MPI_SOURCE;
     return ZRT_OK;
 }
@@ -117,9 +98,9 @@ void zrt__notices_close(zrt__notices **notices)
         if (!done)
             nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
     }
-    if (done) {
-        MPI_Comm_free(&n->comm);
+    /* The communicator stays: MPI gives the number of a freed one to the next, which would then count what was sent and never
+     * taken among its own messages, and wait for ever for the one that has that place. */
+    if (done)
         notices_free(n);
-    }
     *notices = NULL;
 }
