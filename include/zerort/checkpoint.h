@@ -24,6 +24,9 @@ typedef struct zrt_save_options {
     const char *metric_name;
     int64_t keep_last; /* checkpoints that stay, the newest first; 0: all */
     int64_t keep_best; /* and the best of the others by metric; 0: none */
+    /* Only the parameters (PyTorch FSDP's SHARDED_STATE_DICT), as FOLDER/checkpoint-0: what zrt_checkpoint_import makes of a Hugging Face
+     * folder, from which training starts, and zrt_checkpoint_export turns back. */
+    bool parameters_only;
 } zrt_save_options;
 
 /* Makes a run folder this process's own until the engine is destroyed, and removes what a run that was cut off left unfinished there.

@@ -102,6 +102,25 @@ ZRT_EXPORT zrt_status zrt_engine_generate(zrt_engine *engine, int n_rows, const 
 typedef enum zrt_state { ZRT_STATE_PARAMETER, ZRT_STATE_GRADIENT, ZRT_STATE_EXP_AVG, ZRT_STATE_EXP_AVG_SQ } zrt_state;
 ZRT_EXPORT zrt_status zrt_engine_get_full(zrt_engine *engine, const char *parameter, zrt_state state, float *values);
 
+/* A part of a parameter of a full state dict: elements [first, first + n) of it, row-major. */
+typedef struct zrt_state_dict_piece {
+    const char *name;
+    int n_dims;
+    const int64_t *dims;
+    int64_t n_elements; /* of the parameter */
+    int64_t first, n;
+    const float
+        *values; /* fp32 [n], lent during the call: in the host's memory, or in the device's without offload_to_cpu */
+} zrt_state_dict_piece;
+typedef zrt_status zrt_state_dict_fn(void *user, const zrt_state_dict_piece *piece);
+
+/* Hands out the master parameters of the whole model, in the model's order, a piece at a time (PyTorch FSDP's FULL_STATE_DICT, which is
+ * never whole in memory here): `piece` is called on rank 0 alone, or on each rank where "zerort.state_dict.rank0_only" is false; "offload_to_cpu"
+ * there says where values are. Pieces pass through memory that is in the plan (that of checkpoints: waits for
+ * zrt_engine_save_async); nothing is allocated. After a step. Collective; piece makes no collective calls. Where it fails on a rank it is not
+ * called again there, and all ranks get that error. Its sharded counterpart is zrt_save_options.parameters_only. */
+ZRT_EXPORT zrt_status zrt_engine_full_state_dict(zrt_engine *engine, zrt_state_dict_fn *piece, void *user);
+
 /* Loads the parameters of a Hugging Face folder (safetensors in one file or shards); each rank reads only its slices. Collective. */
 ZRT_EXPORT zrt_status zrt_engine_load_pretrained(zrt_engine *engine, const char *folder);
 

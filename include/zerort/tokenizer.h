@@ -35,6 +35,11 @@ ZRT_EXPORT zrt_status zrt_tokenizer_add_special(zrt_tokenizer *tokenizer, const 
 /* Writes FOLDER/tokenizer.json: the file that was read, with the tokens that were added since. Local. ZRT_ERR_IO. */
 ZRT_EXPORT zrt_status zrt_tokenizer_save(const zrt_tokenizer *tokenizer, const char *folder);
 
+/* Copies what lies beside a model's weights in a Hugging Face folder and is there: tokenizer.json, tokenizer_config.json,
+ * special_tokens_map.json, added_tokens.json, vocab.json, vocab.txt, merges.txt, tokenizer.model, chat_template.jinja and
+ * generation_config.json; each is whole or not there. Nothing where both are the same folder. Local. ZRT_ERR_IO. */
+ZRT_EXPORT zrt_status zrt_tokenizer_copy_files(const char *from, const char *to);
+
 /* The token that ends a text, -1: none. From eos_token of tokenizer_config.json or special_tokens_map.json beside tokenizer.json,
  * else eos_token_id of generation_config.json or config.json, else the usual ones: <|endoftext|>, </s>, <|end_of_text|>. Local.
  * ZRT_ERR_INPUT where such a file is damaged. */

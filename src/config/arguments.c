@@ -69,6 +69,11 @@ static const zrt__argument arguments[] = {
      "end with the checkpoint that evaluated best; it stays"},
     {"metric_for_best_model", "checkpoints", ZRT__KEY_CHOICE, "\"eval_loss\"", 0, 0, "eval_loss|loss", NULL,
      "what the best is best in; loss is eval_loss too"},
+    {"state_dict_type", "checkpoints", ZRT__KEY_CHOICE, NULL, 0, 0, "full|sharded", "zerort.state_dict.type",
+     "what the run folder ends with. full: config.json and safetensors, written by rank 0; sharded: sharded_model, a "
+     "file of "
+     "each rank, which zerort export turns into the same. Where it is not given, full where there is JSONL, LoRA, or "
+     "stage3_gather_16bit_weights_on_model_save, otherwise neither"},
     {"resume_from_checkpoint", "checkpoints", ZRT__KEY_STRING, "\"never\"", 0, 0, NULL, NULL,
      "auto (the run folder's newest that is whole, or a new run), must (that, or an error), never, or a FOLDER: a "
      "checkpoint or a run"},

@@ -255,6 +255,11 @@ static const zrt__key keys[] = {
     INT("zerort.loss_chunk_bytes", H, "536870912", 1, "logits at a time of head and loss in training"),
     ONE("zerort.overlapped_step", H, "\"pipelined\"", "none|pipelined|speculative",
         "how an offloaded update overlaps with the next forward pass; given, CPU ranks run it too"),
+    BLOCK("zerort.state_dict", "the weights that a run ends with, as PyTorch's FSDP names them"),
+    ONE("zerort.state_dict.type", H, NULL, "full|sharded",
+        "full: a folder for transformers; sharded: rank files that zerort export turns into one"),
+    BOOL("zerort.state_dict.offload_to_cpu", H, "true", "a full state dict is handed out in the host's memory"),
+    BOOL("zerort.state_dict.rank0_only", H, "true", "a full state dict goes to rank 0 alone; false: to each rank"),
     OPEN("zerort.arguments", H, "training arguments by name, as the command line has them"),
 };
 

@@ -180,6 +180,19 @@ static zrt_status resolve_offload(zrt__resolution *resolution)
     return integer(resolution, "zero_optimization.sub_group_size", NULL, &r->sub_group_size);
 }
 
+/* Its type is given or it is not: a run without it ends with what its data ask for. */
+static zrt_status resolve_state_dict(zrt__resolution *resolution)
+{
+    zrt__resolved *r = resolution->out;
+    json_t *type = NULL;
+    if (zrt__tree_get(resolution->config->file, "zerort.state_dict.type") != NULL ||
+        zrt__argument_given(resolution, "state_dict_type"))
+        ZRT_TRY(zrt__resolution_value(resolution, "zerort.state_dict.type", "state_dict_type", &type));
+    json_decref(type);
+    ZRT_TRY(boolean(resolution, "zerort.state_dict.offload_to_cpu", NULL, &r->state_dict_offload_to_cpu));
+    return boolean(resolution, "zerort.state_dict.rank0_only", NULL, &r->state_dict_rank0_only);
+}
+
 static zrt_status resolve_run(zrt__resolution *resolution, int64_t total_steps)
 {
     static const char *const modes[] = {"none", "selective", "full"};
@@ -199,6 +212,7 @@ static zrt_status resolve_run(zrt__resolution *resolution, int64_t total_steps)
                                 : checkpointing   ? "option"
                                                   : "default"));
     ZRT_TRY(resolve_offload(resolution));
+    ZRT_TRY(resolve_state_dict(resolution));
     ZRT_TRY(integer(resolution, "zerort.loss_chunk_bytes", NULL, &r->loss_chunk_bytes));
     ZRT_TRY(number(resolution, "gradient_clipping", "max_grad_norm", &r->max_grad_norm));
     ZRT_TRY(boolean(resolution, "dataloader_drop_last", "dataloader_drop_last", &r->drop_last));

@@ -58,6 +58,7 @@ typedef struct zrt__resolved {
     int overlapped_step; /* 0 none, 1 pipelined */
     int64_t sub_group_size;
     bool deterministic;
+    bool state_dict_offload_to_cpu, state_dict_rank0_only;
     char device[16];
     int64_t seq_length; /* 0: the model's */
     size_t host_memory; /* 0: the machine's */

@@ -27,7 +27,12 @@ static zrt_status plan_staging(zrt__compiled *compiled, const zrt__settings *set
     s->rates = staging(memory, (size_t)zero->options.rules->n_learning_rates * sizeof(double));
     if (memory->persistent.failed)
         return ZRT_ERR_MEMORY;
-    return zrt__plan_ring(zero, settings, memory, &s->ring, &s->ring_bytes);
+    ZRT_TRY(zrt__plan_ring(zero, settings, memory, &s->ring, &s->ring_bytes));
+    s->state_dict = ZRT__NO_REF;
+    if (!settings->state_dict_on_host && s->ring_bytes > 0)
+        s->state_dict = zrt__memory_persistent(memory, ZRT__REGION_DEVICE, ZRT__CATEGORY_STAGING,
+                                               (size_t)zrt__state_dict_capacity(s->ring_bytes) * sizeof(float));
+    return memory->persistent.failed ? ZRT_ERR_MEMORY : ZRT_OK;
 }
 
 static zrt_status compile_training(zrt__compiled *compiled, int64_t micro_steps)

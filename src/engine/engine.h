@@ -23,6 +23,7 @@ typedef struct zrt__staging {
     zrt__ref fields[ZRT_BATCH_MAX_FIELDS], sample_ids, head, capacity, loss, state, rates;
     zrt__ref ring; /* of the saver */
     int64_t ring_bytes;
+    zrt__ref state_dict; /* a piece in the device's memory; ZRT__NO_REF: pieces are on the host */
 } zrt__staging;
 
 /* All that is known before anything is allocated. */
@@ -94,6 +95,25 @@ zrt_status zrt__engine_check_scale(zrt_engine *engine);
 
 /* Copies a batch, padded to rows x length, to the device in stream order. */
 zrt_status zrt__batch_stage(zrt_engine *engine, const zrt_batch *batch, int64_t rows, int64_t length);
+
+/* Where the pieces of a whole tensor go. */
+typedef struct zrt__piece_stream {
+    int root;      /* the rank that gets them; -1: each */
+    float *buffer; /* of the host, of every rank */
+    int64_t capacity;
+    void (*piece)(void *user, int64_t first, int64_t n, const float *values);
+    void *user;
+} zrt__piece_stream;
+/* Hands out a state of a parameter as fp32, a piece at a time, in order. Collective. */
+zrt_status zrt__parameter_stream(zrt_engine *engine, int parameter, zrt_state state, const zrt__piece_stream *to);
+
+/* Elements of a piece of a state dict, which passes through the saver's ring. */
+int64_t zrt__state_dict_capacity(int64_t ring_bytes);
+/* Which parameters of a state dict are wanted; NULL: all. */
+typedef bool zrt__chosen_fn(const zrt_model *model, const zrt__parameter *parameter);
+/* zrt_engine_full_state_dict with values that are in the host's memory, to rank `root` (-1: each), of the chosen parameters. */
+zrt_status zrt__state_dict_stream(zrt_engine *engine, int root, zrt__chosen_fn *chosen, zrt_state_dict_fn *piece,
+                                  void *user);
 
 /* Values of parameter elements [first, first + n). */
 typedef zrt_status zrt__source_fn(void *user, const zrt__parameter *parameter, int64_t first, int64_t n, float *out);

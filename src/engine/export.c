@@ -77,33 +77,27 @@ static zrt_status begin(const zrt_engine *engine, const char *folder, zrt_dtype 
     return status;
 }
 
+typedef struct writing {
+    zrt__safetensors_writer *writer; /* NULL: this rank only hands out */
+} writing;
+
+static zrt_status append(void *user, const zrt_state_dict_piece *piece)
+{
+    writing *w = user;
+    return w->writer != NULL ? zrt__safetensors_writer_append(w->writer, piece->values, ZRT_FLOAT32, piece->n) : ZRT_OK;
+}
+
 zrt_status zrt_engine_save_pretrained(zrt_engine *engine, const char *folder, zrt_dtype dtype)
 {
     const zrt__group *world = zrt__context_world(engine->context);
-    zrt__safetensors_writer *writer = NULL;
-    bool writes = zrt__group_rank(world) == 0;
-    int64_t largest = 1;
-    for (size_t i = 0; i < engine->model->n_parameters; i++)
-        if (is_written(engine->model, &engine->model->parameters[i]) &&
-            engine->model->parameters[i].n_elements > largest)
-            largest = engine->model->parameters[i].n_elements;
-    float *values = writes ? zrt__malloc((size_t)largest * sizeof *values) : NULL;
-    zrt_status status = writes && values == NULL ? ZRT_ERR_MEMORY : ZRT_OK;
-    if (writes && status == ZRT_OK)
-        status = begin(engine, folder, dtype, &writer);
+    writing w = {NULL};
+    zrt_status status = zrt__group_rank(world) == 0 ? begin(engine, folder, dtype, &w.writer) : ZRT_OK;
     status = zrt__group_agree(world, status);
-    zrt_status written = ZRT_OK; /* of rank 0; the others go on handing out their shards */
-    for (size_t i = 0; i < engine->model->n_parameters && status == ZRT_OK; i++) {
-        const zrt__parameter *parameter = &engine->model->parameters[i];
-        if (!is_written(engine->model, parameter))
-            continue;
-        status = zrt_engine_get_full(engine, parameter->name, ZRT_STATE_PARAMETER, values);
-        if (writes && status == ZRT_OK && written == ZRT_OK)
-            written = zrt__safetensors_writer_append(writer, values, ZRT_FLOAT32, parameter->n_elements);
-    }
-    if (writes && status == ZRT_OK && written == ZRT_OK)
-        written = zrt__safetensors_writer_commit(&writer);
-    zrt__safetensors_writer_destroy(&writer);
-    free(values);
-    return zrt__group_agree(world, status != ZRT_OK ? status : written);
+    if (status == ZRT_OK)
+        status =
+            zrt__state_dict_stream(engine, engine->settings.state_dict_rank0_only ? 0 : -1, is_written, append, &w);
+    if (status == ZRT_OK && w.writer != NULL)
+        status = zrt__safetensors_writer_commit(&w.writer);
+    zrt__safetensors_writer_destroy(&w.writer);
+    return zrt__group_agree(world, status);
 }

@@ -10,6 +10,7 @@
 
 #include <zerort/checkpoint.h>
 #include <zerort/models.h>
+#include <zerort/tokenizer.h>
 
 #include "base/alloc.h"
 #include "base/error.h"
@@ -139,6 +140,15 @@ static zrt_status export(zrt__restore *restore, const char *out, const char *dty
     return status;
 }
 
+/* The run folder has the tokenizer's files. */
+static zrt_status copy_tokenizer(const char *folder, const char *out)
+{
+    char *run = zrt__is_checkpoint(folder) ? zrt__format("%s/..", folder) : zrt__strdup(folder);
+    zrt_status status = run != NULL ? zrt_tokenizer_copy_files(run, out) : ZRT_ERR_MEMORY;
+    free(run);
+    return status;
+}
+
 zrt_status zrt_checkpoint_export(const char *folder, const char *out, const char *dtype)
 {
     char *path = NULL;
@@ -147,6 +157,8 @@ zrt_status zrt_checkpoint_export(const char *folder, const char *out, const char
     zrt_status status = zrt__restore_open(path, NULL, &restore);
     if (status == ZRT_OK)
         status = export(restore, out, dtype);
+    if (status == ZRT_OK)
+        status = copy_tokenizer(folder, out);
     zrt__restore_close(&restore);
     free(path);
     return status;

@@ -6,6 +6,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include <zerort/tokenizer.h>
+
 #include "base/alloc.h"
 #include "base/error.h"
 #include "checkpoint/safetensors.h"
@@ -193,7 +195,7 @@ static zrt_status write_all(merge *m, const char *base, const char *out, size_t 
         if (!m->model->parameters[i].adapter)
             ZRT_TRY(merge_parameter(m, &m->model->parameters[i]));
     ZRT_TRY(zrt__safetensors_writer_commit(&m->writer));
-    ZRT_TRY(zrt__tokenizer_files_copy(base, out));
+    ZRT_TRY(zrt_tokenizer_copy_files(base, out));
     return zrt__hf_config_write(m->model, tensors[0].dtype, out);
 }
 

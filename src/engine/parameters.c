@@ -181,12 +181,10 @@ static zrt_status fetch(zrt_engine *engine, const zrt__flat *flat, zrt__ref ref,
     return ZRT_OK;
 }
 
-zrt_status zrt_engine_get_full(zrt_engine *engine, const char *name, zrt_state state, float *values)
+zrt_status zrt__parameter_stream(zrt_engine *engine, int p, zrt_state state, const zrt__piece_stream *to)
 {
     const zrt__group *world = zrt__context_world(engine->context);
-    int p = zrt__model_find_parameter(engine->model, name);
-    if (p < 0)
-        return zrt__fail(ZRT_ERR_USAGE, "model %s has no parameter %s", engine->model->name, name);
+    int rank = engine->settings.zero.rank;
     int index = 0;
     int64_t start = 0;
     zrt__ref ref = ZRT__NO_REF;
@@ -200,22 +198,42 @@ zrt_status zrt_engine_get_full(zrt_engine *engine, const char *name, zrt_state s
         ZRT_TRY(gradient_factor(engine, &factor));
     /* A frozen resident parameter and stage 0's states are whole on every rank. */
     bool whole = flat->n_shards == 1;
+    bool wanted = to->root < 0 || to->root == rank;
     int64_t end = start + engine->model->parameters[p].n_elements;
-    float *chunk = zrt__malloc(CHUNK * sizeof *chunk);
-    zrt_status status = zrt__group_agree(world, chunk != NULL ? ZRT_OK : ZRT_ERR_MEMORY);
+    zrt_status status = ZRT_OK;
     for (int shard = 0; shard < flat->n_shards && status == ZRT_OK; shard++) {
-        int64_t from = max64(start, shard * flat->shard_elements), to = min64(end, (shard + 1) * flat->shard_elements);
-        for (int64_t at = from; at < to && status == ZRT_OK; at += CHUNK) {
-            int64_t n = min64(CHUNK, to - at);
-            bool mine = whole || shard == engine->settings.zero.rank;
-            if (mine)
-                status = fetch(engine, flat, ref, dtype, at, n, factor, chunk);
+        int64_t from = max64(start, shard * flat->shard_elements),
+                last = min64(end, (shard + 1) * flat->shard_elements);
+        for (int64_t at = from; at < last && status == ZRT_OK; at += to->capacity) {
+            int64_t n = min64(to->capacity, last - at);
+            if (whole ? wanted : shard == rank)
+                status = fetch(engine, flat, ref, dtype, at, n, factor, to->buffer);
             if (!whole && status == ZRT_OK)
-                status = zrt__group_broadcast(world, chunk, (size_t)n * sizeof *chunk, shard);
-            if (values != NULL && status == ZRT_OK)
-                memcpy(values + (at - start), chunk, (size_t)n * sizeof *chunk);
+                status = to->root < 0 ? zrt__group_broadcast(world, to->buffer, (size_t)n * sizeof(float), shard)
+                                      : zrt__group_move(world, to->buffer, (size_t)n * sizeof(float), shard, to->root);
+            if (wanted && status == ZRT_OK)
+                to->piece(to->user, at - start, n, to->buffer);
         }
     }
+    return status;
+}
+
+static void keep_piece(void *user, int64_t first, int64_t n, const float *values)
+{
+    if (user != NULL)
+        memcpy((float *)user + first, values, (size_t)n * sizeof *values);
+}
+
+zrt_status zrt_engine_get_full(zrt_engine *engine, const char *name, zrt_state state, float *values)
+{
+    int p = zrt__model_find_parameter(engine->model, name);
+    if (p < 0)
+        return zrt__fail(ZRT_ERR_USAGE, "model %s has no parameter %s", engine->model->name, name);
+    float *chunk = zrt__malloc(CHUNK * sizeof *chunk);
+    zrt_status status = zrt__group_agree(zrt__context_world(engine->context), chunk != NULL ? ZRT_OK : ZRT_ERR_MEMORY);
+    const zrt__piece_stream to = {.root = -1, .buffer = chunk, .capacity = CHUNK, .piece = keep_piece, .user = values};
+    if (status == ZRT_OK)
+        status = zrt__parameter_stream(engine, p, state, &to);
     free(chunk);
     return status;
 }

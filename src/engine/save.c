@@ -272,8 +272,29 @@ static zrt__run_state state_of(const zrt_engine *engine)
                             .counted = state->counted};
 }
 
+/* Weights that a run starts from: as those of a Hugging Face folder, with no states and no past. */
+static zrt_status fill_parameters_only(zrt_engine *engine, zrt__manifest *m)
+{
+    zrt_dtype dtype = engine->settings.zero.compute_dtype;
+    zrt__settings settings = engine->settings;
+    settings.zero.update.n_states = 0;
+    *m = (zrt__manifest){.state = {.loss_scale = 1, .last_overflow = -1, .hysteresis_left = 1},
+                         .stage = settings.zero.stage,
+                         .metric = (double)NAN,
+                         .model_name = zrt__strdup(engine->model->name),
+                         .compute_dtype = zrt__strdup(zrt_dtype_name(dtype))};
+    if (m->model_name == NULL || m->compute_dtype == NULL)
+        return ZRT_ERR_MEMORY;
+    zrt_status status = zrt__hf_config_text(engine->model, dtype, &m->model_config);
+    if (status != ZRT_OK && status != ZRT_ERR_NOT_SUPPORTED)
+        return status;
+    return zrt__layout_from(engine->compiled.zero, &settings, &m->layout, NULL);
+}
+
 static zrt_status fill_manifest(zrt_engine *engine, const zrt_save_options *options, zrt__manifest *m)
 {
+    if (options->parameters_only)
+        return fill_parameters_only(engine, m);
     zrt_dtype dtype = engine->settings.zero.compute_dtype;
     *m = (zrt__manifest){.state = state_of(engine),
                          .stage = engine->settings.zero.stage,

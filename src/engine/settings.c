@@ -141,6 +141,8 @@ zrt_status zrt__settings_from(const zrt__resolved *resolved, const zrt_model *mo
     s->seed = resolved->seed;
     s->host_memory = resolved->host_memory;
     s->deterministic = resolved->deterministic;
+    s->state_dict_on_host = resolved->state_dict_offload_to_cpu;
+    s->state_dict_rank0_only = resolved->state_dict_rank0_only;
     s->watch = resolved->watch;
     s->device = "cpu";
     return ZRT_OK;

@@ -17,6 +17,7 @@ typedef struct zrt__settings {
     int64_t max_steps;  /* 0: unknown */
     size_t host_memory; /* bytes that all ranks of this host may take; 0: ask the machine */
     bool deterministic;
+    bool state_dict_on_host, state_dict_rank0_only; /* of full state dicts */
     zrt__watch watch;
     const char *device; /* "auto", "cpu"; static */
 } zrt__settings;

@@ -183,6 +183,22 @@ zrt_status zrt__group_broadcast(const zrt__group *group, void *data, size_t byte
     return ZRT_OK;
 }
 
+zrt_status zrt__group_move(const zrt__group *group, void *data, size_t bytes, int from, int to)
+{
+    if (from == to)
+        return ZRT_OK;
+    for (size_t done = 0; done < bytes;) {
+        int n = (int)(bytes - done < BROADCAST_BYTES ? bytes - done : BROADCAST_BYTES);
+        char *part = (char *)data + done;
+        if (group->rank == from)
+            ZRT_TRY(zrt__mpi_check(MPI_Send(part, n, MPI_BYTE, to, 0, group->comm), "MPI_Send"));
+        if (group->rank == to)
+            ZRT_TRY(zrt__mpi_check(MPI_Recv(part, n, MPI_BYTE, from, 0, group->comm, MPI_STATUS_IGNORE), "MPI_Recv"));
+        done += (size_t)n;
+    }
+    return ZRT_OK;
+}
+
 zrt_status zrt__group_all_gather(const zrt__group *group, const void *send, void *recv, size_t bytes_each)
 {
     if (bytes_each > INT_MAX)

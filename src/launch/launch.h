@@ -31,6 +31,8 @@ bool zrt__group_is_local(const zrt__group *group);
 /* Small blocking host collectives for set-up (never inside a step). Collective over the group. */
 zrt_status zrt__group_barrier(const zrt__group *group);
 zrt_status zrt__group_broadcast(const zrt__group *group, void *data, size_t bytes, int root);
+/* From one rank to another; for the others nothing. */
+zrt_status zrt__group_move(const zrt__group *group, void *data, size_t bytes, int from, int to);
 zrt_status zrt__group_all_gather(const zrt__group *group, const void *send, void *recv, size_t bytes_each);
 zrt_status zrt__group_sum_int64(const zrt__group *group, int64_t *values, int n);
 /* Worst status of all; on return every rank has it and the message of the lowest rank that has it. */

@@ -12,8 +12,4 @@ zrt_status zrt__text_file_read(const char *path, char **text_out, size_t *bytes_
 /* Writes FOLDER/NAME through a temporary file. Local. ZRT_ERR_IO. */
 zrt_status zrt__text_file_write(const char *folder, const char *name, const char *text);
 
-/* Copies what a tokenizer and generation need (tokenizer.json, generation_config.json and their like), each through a temporary
- * file, where `from` has it. Nothing where the folders are the same. Local. ZRT_ERR_IO. */
-zrt_status zrt__tokenizer_files_copy(const char *from, const char *to);
-
 #endif

@@ -8,6 +8,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <zerort/tokenizer.h>
+
 #include "base/alloc.h"
 #include "base/error.h"
 #include "nn/text_file.h"
@@ -30,7 +32,9 @@ static zrt_status copy(const char *in_path, const char *temporary, const char *p
 {
     FILE *in = fopen(in_path, "rb");
     if (in == NULL)
-        return errno == ENOENT ? ZRT_OK : zrt__fail(ZRT_ERR_IO, "%s: cannot open: %s", in_path, strerror(errno));
+        return errno == ENOENT || errno == ENOTDIR
+                   ? ZRT_OK
+                   : zrt__fail(ZRT_ERR_IO, "%s: cannot open: %s", in_path, strerror(errno));
     FILE *out = fopen(temporary, "wb");
     zrt_status status =
         out == NULL ? zrt__fail(ZRT_ERR_IO, "%s: cannot create: %s", temporary, strerror(errno)) : ZRT_OK;
@@ -46,7 +50,7 @@ static zrt_status copy(const char *in_path, const char *temporary, const char *p
     return status;
 }
 
-zrt_status zrt__tokenizer_files_copy(const char *from, const char *to)
+zrt_status zrt_tokenizer_copy_files(const char *from, const char *to)
 {
     static const char *const names[] = {"tokenizer.json",
                                         "tokenizer_config.json",

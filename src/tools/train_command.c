@@ -11,6 +11,7 @@
 #include "tools/tool_report.h"
 #include "tools/train_resume.h"
 #include "tools/train_run.h"
+#include "tools/train_weights.h"
 
 /* Counting more than this would take longer than a user wants to wait. */
 #define LARGEST_COUNTED (INT64_C(64) << 20)
@@ -107,7 +108,7 @@ static zrt_status train(train_run *run)
     ZRT_TRY(train_run_begin_folder(run));
     ZRT_TRY(train_loop(run));
     ZRT_TRY(train_load_best(run));
-    ZRT_TRY(train_run_save(run));
+    ZRT_TRY(train_weights_save(run));
     if (run->eval_data && !run->stopped)
         ZRT_TRY(tool_agree(run->context, compare_with_trigram(run)));
     if (samples && !run->stopped)

@@ -11,6 +11,7 @@
 #include "tools/run_folder.h"
 #include "tools/tool_report.h"
 #include "tools/train_resume.h"
+#include "tools/train_weights.h"
 
 #define DEFAULT_MODEL "small"
 #define LONGEST_DEFAULT_LENGTH 1024
@@ -101,6 +102,7 @@ static zrt_status configure(train_run *run)
         ZRT_TRY(zrt_model_set_packing(run->model));
     ZRT_TRY(train_options_configure(run->options, &target, &run->config));
     ZRT_TRY(train_settings_read(run->config, target.n_ranks, target.hidden_size, &run->settings));
+    ZRT_TRY(train_weights_check(run));
     return choose_length(run);
 }
 
@@ -330,29 +332,6 @@ zrt_status train_run_begin_folder(train_run *run)
     ZRT_TRY(tool_agree(run->context, zrt_engine_claim_folder(run->engine, run->folder)));
     ZRT_TRY(train_resume(run));
     return tool_agree(run->context, is_first ? begin_folder(run) : ZRT_OK);
-}
-
-static bool is_set(const train_run *run, const char *key)
-{
-    char value[16];
-    return zrt_config_get(run->config, zrt_size(run->context), zrt_model_get_info(run->model)->hidden_size, key, value,
-                          sizeof value) == ZRT_OK &&
-           strcmp(value, "true") == 0;
-}
-
-zrt_status train_run_save(train_run *run)
-{
-    bool is_adapter = zrt_model_get_lora(run->model) != NULL; /* small, and all that there is of the run */
-    if (!is_adapter && !run->is_jsonl && !is_set(run, "zero_optimization.stage3_gather_16bit_weights_on_model_save"))
-        return ZRT_OK;
-    zrt_dtype dtype = is_adapter                    ? ZRT_FLOAT32
-                      : is_set(run, "fp16.enabled") ? ZRT_FLOAT16
-                      : is_set(run, "bf16.enabled") ? ZRT_BFLOAT16
-                                                    : ZRT_FLOAT32;
-    zrt_status status = zrt_engine_save_pretrained(run->engine, run->folder ? run->folder : "", dtype);
-    if (status == ZRT_OK && zrt_rank(run->context) == 0)
-        status = train_samples_copy_tokenizer(run, run->folder);
-    return tool_agree(run->context, status);
 }
 
 void train_run_release(train_run *run)

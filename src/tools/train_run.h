@@ -55,10 +55,6 @@ zrt_status train_run_create_engine(train_run *run);
 /* Makes the run folder with resolved.json and plan.txt. */
 zrt_status train_run_begin_folder(train_run *run);
 
-/* Writes the weights into the run folder as transformers reads them, with the tokenizer's files, after training on samples or where the
- * configuration asks for it (gather_16bit_weights_on_model_save). */
-zrt_status train_run_save(train_run *run);
-
 /* Steps, evaluations, the log, until the last step or a signal. */
 zrt_status train_loop(train_run *run);
 /* Whether the prompt is one that the model takes: known before a run that ends with it. */

@@ -1,11 +1,9 @@
 /* JSONL files of samples and the tokenizer that they need. */
 #include "config.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "tools/tool_report.h"
@@ -147,60 +145,11 @@ zrt_status train_samples_open(train_run *run, const tool_list *files, zrt_split 
 
 /* ---- the tokenizer's files ---- */
 
-/* Written under another name first, so that it is there whole or not at all. */
-static zrt_status copy_file(const char *from, const char *to)
-{
-    zrt_status status = ZRT_OK;
-    char *partial = NULL, buffer[1 << 14];
-    FILE *in = fopen(from, "rb"), *out = NULL;
-    size_t n;
-    if (asprintf(&partial, "%s.partial", to) < 0)
-        partial = NULL;
-    if (in && partial)
-        out = fopen(partial, "wb");
-    if (!in || !partial || !out)
-        status = tool_fail(ZRT_ERR_IO, "%s cannot be copied to %s: %s", from, to, strerror(errno));
-    while (status == ZRT_OK && (n = fread(buffer, 1, sizeof buffer, in)) > 0)
-        if (fwrite(buffer, 1, n, out) != n)
-            status = tool_fail(ZRT_ERR_IO, "%s: cannot be written: %s", partial, strerror(errno));
-    if (status == ZRT_OK && ferror(in))
-        status = tool_fail(ZRT_ERR_IO, "%s: cannot be read: %s", from, strerror(errno));
-    if (in)
-        fclose(in);
-    if (out && fclose(out) != 0 && status == ZRT_OK)
-        status = tool_fail(ZRT_ERR_IO, "%s: cannot be written: %s", partial, strerror(errno));
-    if (status == ZRT_OK && rename(partial, to) != 0)
-        status = tool_fail(ZRT_ERR_IO, "%s: cannot be written: %s", to, strerror(errno));
-    if (status != ZRT_OK && out)
-        unlink(partial);
-    free(partial);
-    return status;
-}
-
 zrt_status train_samples_copy_tokenizer(const train_run *run, const char *folder)
 {
-    static const char *const names[] = {"tokenizer_config.json",
-                                        "special_tokens_map.json",
-                                        "added_tokens.json",
-                                        "chat_template.jinja",
-                                        "generation_config.json",
-                                        "vocab.json",
-                                        "vocab.txt",
-                                        "merges.txt",
-                                        "tokenizer.model"};
     const char *from = tokenizer_folder(run);
-    zrt_status status = run->tokenizer && folder ? zrt_tokenizer_save(run->tokenizer, folder) : ZRT_OK;
-    for (size_t i = 0; from && folder && status == ZRT_OK && i < sizeof names / sizeof *names; i++) {
-        char *source = NULL, *target = NULL;
-        if (!has_file(from, names[i]))
-            continue;
-        if (asprintf(&source, "%s/%s", from, names[i]) < 0)
-            source = NULL;
-        if (asprintf(&target, "%s/%s", folder, names[i]) < 0)
-            target = NULL;
-        status = source && target ? copy_file(source, target) : tool_fail(ZRT_ERR_MEMORY, "out of memory");
-        free(source);
-        free(target);
-    }
-    return status;
+    if (from)
+        ZRT_TRY(zrt_tokenizer_copy_files(from, folder));
+    /* With the tokens that were added. */
+    return run->tokenizer ? zrt_tokenizer_save(run->tokenizer, folder) : ZRT_OK;
 }

@@ -42,9 +42,21 @@ static void unquote(char *text)
     *to = '\0';
 }
 
+static zrt_status get_state_dict(const question *q, train_state_dict *type_out)
+{
+    char type[16];
+    zrt_status status =
+        zrt_config_get(q->config, q->n_ranks, q->hidden_size, "zerort.state_dict.type", type, sizeof type);
+    *type_out = status != ZRT_OK                   ? TRAIN_STATE_DICT_UNSAID
+                : strcmp(type, "\"sharded\"") == 0 ? TRAIN_STATE_DICT_SHARDED
+                                                   : TRAIN_STATE_DICT_FULL;
+    return status == ZRT_ERR_USAGE ? ZRT_OK : status;
+}
+
 static zrt_status get_saving(const question *q, train_settings *s)
 {
     char best[8];
+    ZRT_TRY(get_state_dict(q, &s->state_dict));
     ZRT_TRY(get_count(q, "zerort.arguments.save_steps", &s->save_steps));
     ZRT_TRY(get(q, "zerort.arguments.save_minutes", &s->save_minutes));
     ZRT_TRY(get_count(q, "zerort.arguments.save_total_limit", &s->keep_last));

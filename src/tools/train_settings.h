@@ -6,6 +6,12 @@
 
 #include <zerort/config.h>
 
+typedef enum train_state_dict {
+    TRAIN_STATE_DICT_UNSAID,
+    TRAIN_STATE_DICT_FULL,
+    TRAIN_STATE_DICT_SHARDED
+} train_state_dict;
+
 typedef struct train_settings {
     int64_t length; /* tokens a row; 0: not said */
     bool drop_last;
@@ -20,6 +26,7 @@ typedef struct train_settings {
     double save_minutes;
     int64_t keep_last, keep_best;
     bool load_best;
+    train_state_dict state_dict;
     char resume[4096]; /* never, auto, must or a folder */
 } train_settings;
 

@@ -65,6 +65,30 @@ point $? 'are in the folder'
 gives 'whose tokenizer has them' 0 'tokens of 60 documents' -- \
     "$zerort" tokenize grown text.jsonl --end-token '<|"end|>' --out grown.bin
 gives 'and which generates' 0 'Ann' -- "$zerort" generate grown --prompt 'Ann <|im_start|>' --max-new-tokens 2
+# What the folder ends with: rank files that become the same folder as a full state dict.
+printf '{"zero_optimization": {"stage": 3}, "zerort": {"state_dict": {"offload_to_cpu": false, "rank0_only": false}}}' >each.json
+short=(--model base --per-device-train-batch-size 4 --max-steps 2 --eval-steps 0 --validation-split-percentage 0 --train-file text.jsonl)
+gives 'a sharded state dict' 0 'zerort export' -- \
+    "$MPIEXEC" -np 2 "$train" "${short[@]}" --state-dict-type sharded --output-dir shards
+[ -s shards/sharded_model/checkpoint-0/rank00001.h5 ] && [ ! -e shards/model.safetensors ] && [ ! -e shards/config.json ]
+point $? 'is a file of each rank'
+gives 'a full one that goes to each rank' 0 'run folder' -- \
+    "$MPIEXEC" -np 2 "$train" "${short[@]}" --state-dict-type full --deepspeed each.json --output-dir whole
+gives 'zerort export' 0 -- "$zerort" export shards/sharded_model exported
+same=0
+for file in model.safetensors config.json tokenizer.json tokenizer_config.json generation_config.json; do
+    cmp -s "whole/$file" "exported/$file" || { echo "# $file differs"; same=1; }
+done
+point $same 'makes the same folder of it, byte for byte, with the tokenizer'
+gives 'and it is a start' 0 'going on after step 0' -- \
+    "$train" "${short[@]}" --resume-from-checkpoint shards/sharded_model --output-dir started
+gives 'both in contradiction' 2 'state_dict_type' 'give one of them' -- \
+    "$train" "${short[@]}" --deepspeed <(sed 's/"rank0_only"/"type": "full", "rank0_only"/' each.json) --state-dict-type sharded --output-dir new
+gives 'a full one of tokens' 0 'run folder' -- "$MPIEXEC" -np 2 "$train" --train-file "$0" --max-steps 2 --sample-tokens 0 \
+    --state-dict-type full --output-dir bytes
+[ -s bytes/model.safetensors ] && [ -s bytes/config.json ]
+point $? 'is written where it is asked for'
+
 gives 'a plan' 0 'training: 60 samples' -- "$train" "${few[@]}" --train-file text.jsonl --plan
 
 gives 'zerort tokenize' 0 'tokens of 60 documents' -- "$zerort" tokenize base text.jsonl --out tokens.bin

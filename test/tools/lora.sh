@@ -52,6 +52,7 @@ refuse "a frozen model" --freeze -- "$train" --model base --freeze '*' --train-f
 refuse "a pattern that matches nothing" 'h.9.*' -- "$train" --model base --freeze 'h.9.*' --train-file text.txt $small --output-dir none
 run "$train" --model base --lora-config lora.json --train-file text.txt --max-steps 2 --save-steps 2 $small --output-dir saved
 refuse "the export of a checkpoint with adapters" lora_A -- "$zerort" export saved none
+refuse "a sharded adapter" --state-dict-type -- "$train" --model base --lora-config lora.json --train-file text.txt $small --state-dict-type sharded --output-dir none
 mv base elsewhere
 refuse "an adapter whose base is gone" base -- "$zerort" generate --model adapter "${prompt[@]}"
 finish
