@@ -20,10 +20,11 @@ extern "C" {
 
 typedef struct zrt_save_options {
     bool has_metric; /* whether `metric` says something */
-    double metric;   /* what the best are chosen by: smaller is better */
+    double metric;   /* what the best are chosen by, among those with the same name and direction */
     const char *metric_name;
-    int64_t keep_last; /* checkpoints that stay, the newest first; 0: all */
-    int64_t keep_best; /* and the best of the others by metric; 0: none */
+    bool greater_is_better; /* false: smaller is */
+    int64_t keep_last;      /* checkpoints that stay, the newest first; 0: all */
+    int64_t keep_best;      /* and the best of the others by metric; 0: none */
     /* Only the parameters (PyTorch FSDP's SHARDED_STATE_DICT), as FOLDER/checkpoint-0: what zrt_checkpoint_import makes of a Hugging Face
      * folder, from which training starts, and zrt_checkpoint_export turns back. */
     bool parameters_only;
@@ -70,7 +71,7 @@ ZRT_EXPORT zrt_status zrt_engine_get_user_state(const zrt_engine *engine, const 
 /* Steps so far, skipped ones too. Local. */
 ZRT_EXPORT int64_t zrt_engine_step_count(const zrt_engine *engine);
 
-/* The path of the checkpoint with the smallest metric in a run folder. Gives, released with free(); ZRT_END where none has one. Local. */
+/* The path of the checkpoint with the best metric in a run folder, by the name and direction of the newest that has one; of equal ones the oldest. Gives, released with free(); ZRT_END where none has one. Local. */
 ZRT_EXPORT zrt_status zrt_checkpoint_find_best(const char *folder, char **path_out);
 
 /* ---- without an engine, on one rank; local ---- */

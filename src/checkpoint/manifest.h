@@ -43,6 +43,7 @@ typedef struct zrt__manifest {
     int stage;
     double metric; /* NAN: none */
     char *metric_name;
+    bool greater_is_better;
     zrt__user_blob *blobs;
     size_t n_blobs, blobs_capacity;
     zrt__shard_sums *shards; /* layout.world */
@@ -60,6 +61,9 @@ uint32_t zrt__shard_sum(const zrt__shard_geometry *geometry, const zrt__shard_su
 
 /* A hash of the names and shapes. */
 uint64_t zrt__manifest_model_hash(const zrt__layout *layout);
+
+/* What the best are chosen by: the smaller the better, NAN where there is none. Those of one kind (name and direction) compare. */
+double zrt__manifest_score(const zrt__manifest *manifest, uint64_t *kind_out);
 
 /* The bytes of the file. Gives them, released with free(). */
 zrt_status zrt__manifest_print(const zrt__manifest *manifest, char **text_out, size_t *bytes_out);

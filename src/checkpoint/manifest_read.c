@@ -236,6 +236,7 @@ static zrt_status read_root(const reader *r, const json_t *root)
         !get_integer(root, "stage", 0, 3, &stage) || !get_real(metric, "value", &m->metric) ||
         !get_hex(model, "hash", 16, &hash))
         return bad("model, dtype, stage or metric");
+    m->greater_is_better = json_is_true(json_object_get(metric, "greater_is_better"));
     m->stage = (int)stage;
     zrt_status status = read_layout(r, json_object_get(root, "layout"));
     if (status == ZRT_OK && hash != zrt__manifest_model_hash(&m->layout))

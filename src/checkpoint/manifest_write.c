@@ -107,6 +107,13 @@ uint32_t zrt__shard_sum(const zrt__shard_geometry *geometry, const zrt__shard_su
     return sum;
 }
 
+double zrt__manifest_score(const zrt__manifest *manifest, uint64_t *kind_out)
+{
+    const char *name = manifest->metric_name != NULL ? manifest->metric_name : "";
+    *kind_out = zrt__hash_bytes(manifest->greater_is_better ? 2 : 1, name, strlen(name));
+    return manifest->greater_is_better ? -manifest->metric : manifest->metric;
+}
+
 uint64_t zrt__manifest_model_hash(const zrt__layout *layout)
 {
     uint64_t hash = 1;
@@ -233,14 +240,15 @@ zrt_status zrt__manifest_print(const zrt__manifest *m, char **text_out, size_t *
         m->configuration != NULL ? zrt__hash_bytes(1, m->configuration, strlen(m->configuration)) : 0;
     *text_out = NULL;
     json_t *root = json_pack(
-        "{s:s, s:i, s:s, s:o, s:{s:s, s:o, s:o}, s:{s:o, s:o}, s:o, s:s, s:i, s:{s:s, s:o}, s:o, s:o, s:o}", "format",
-        "zerort checkpoint", "version", ZRT__MANIFEST_VERSION, "zerort", PACKAGE_VERSION, "state",
+        "{s:s, s:i, s:s, s:o, s:{s:s, s:o, s:o}, s:{s:o, s:o}, s:o, s:s, s:i, s:{s:s, s:o, s:b}, s:o, s:o, s:o}",
+        "format", "zerort checkpoint", "version", ZRT__MANIFEST_VERSION, "zerort", PACKAGE_VERSION, "state",
         print_state(&m->state), "model", "name", m->model_name != NULL ? m->model_name : "", "hash",
         hex64(zrt__manifest_model_hash(&m->layout)), "config_json", text_or_null(m->model_config), "configuration",
         "hash", hex64(configuration_hash), "resolved_json", text_or_null(m->configuration), "optimizer",
         text_or_null(m->optimizer), "dtype", m->compute_dtype != NULL ? m->compute_dtype : "fp32", "stage", m->stage,
-        "metric", "name", m->metric_name != NULL ? m->metric_name : "", "value", real(m->metric), "layout",
-        print_layout(&m->layout), "files", print_files(m), "user_state", print_blobs(m));
+        "metric", "name", m->metric_name != NULL ? m->metric_name : "", "value", real(m->metric), "greater_is_better",
+        m->greater_is_better, "layout", print_layout(&m->layout), "files", print_files(m), "user_state",
+        print_blobs(m));
     char *body = root != NULL ? json_dumps(root, JSON_INDENT(1) | JSON_REAL_PRECISION(17)) : NULL;
     json_decref(root);
     if (body == NULL)

@@ -163,14 +163,17 @@ zrt_status zrt__checkpoint_commit(const char *folder, int64_t step)
 
 typedef struct candidate {
     int64_t step;
-    double metric;
+    double score; /* the smaller the better */
+    uint64_t kind;
     bool kept;
 } candidate;
 
-static int by_metric(const void *a, const void *b)
+static int by_score(const void *a, const void *b)
 {
     const candidate *x = a, *y = b;
-    return (x->metric > y->metric) - (x->metric < y->metric);
+    if (x->score != y->score)
+        return x->score < y->score ? -1 : 1;
+    return (x->step > y->step) - (x->step < y->step); /* what was as good before stays */
 }
 
 static void discard(const char *folder, int64_t step)
@@ -193,15 +196,14 @@ static void discard(const char *folder, int64_t step)
 static size_t find_candidates(const char *folder, int64_t saved, const int64_t *steps, size_t n, candidate *found)
 {
     size_t n_found = 1;
-    found[0] = (candidate){.step = saved, .kept = true};
+    found[0] = (candidate){.step = saved, .score = (double)NAN};
     for (size_t i = 0; i < n; i++) {
         zrt__manifest manifest;
         char *path = zrt__checkpoint_path(folder, ZRT__CHECKPOINT_PREFIX, steps[i]);
         if (path != NULL && zrt__manifest_read(path, &manifest) == ZRT_OK) {
-            if (steps[i] == saved)
-                found[0].metric = manifest.metric;
-            else
-                found[n_found++] = (candidate){.step = steps[i], .metric = manifest.metric};
+            candidate *c = steps[i] == saved ? &found[0] : &found[n_found++];
+            c->step = steps[i];
+            c->score = zrt__manifest_score(&manifest, &c->kind);
             zrt__manifest_free(&manifest);
         }
         free(path);
@@ -215,20 +217,21 @@ void zrt__checkpoint_prune(const char *folder, int64_t saved, int64_t last, int6
     size_t n = 0;
     if (last <= 0 || zrt__checkpoint_list(folder, &steps, &n) != ZRT_OK)
         return;
-    candidate *found = zrt__malloc((n + 1) * sizeof *found);
+    candidate *found = zrt__calloc(n + 1, sizeof *found);
     if (found != NULL) {
         size_t n_found = find_candidates(folder, saved, steps, n, found), n_scored = 0;
+        uint64_t kind = found[0].kind;
         for (size_t i = 0; i < n_found; i++)
             found[i].kept = (int64_t)i < last;
-        /* Those with a metric to the front, the best first. */
+        /* Those with the metric of the one that was saved to the front, the best first. */
         for (size_t i = 0; i < n_found; i++)
-            if (isfinite(found[i].metric)) {
+            if (isfinite(found[i].score) && found[i].kind == kind) {
                 candidate scored = found[i];
                 found[i] = found[n_scored];
                 found[n_scored++] = scored;
             }
         if (n_scored > 1)
-            qsort(found, n_scored, sizeof *found, by_metric);
+            qsort(found, n_scored, sizeof *found, by_score);
         for (size_t i = 0; i < n_scored && (int64_t)i < best; i++)
             found[i].kept = true;
         for (size_t i = 0; i < n_found; i++)

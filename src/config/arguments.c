@@ -59,6 +59,8 @@ static const zrt__argument arguments[] = {
      "steps between two evaluations; 0: only at the end"},
     {"save_steps", "checkpoints", ZRT__KEY_INT, "0", 0, DBL_MAX, NULL, NULL,
      "steps between two checkpoints; with it or --save-minutes there is one at the end too; 0: none"},
+    {"save_strategy", "checkpoints", ZRT__KEY_CHOICE, NULL, 0, 0, "no|steps|epoch", NULL,
+     "epoch: a checkpoint after every epoch; steps: by --save-steps, which alone says so too; no: none"},
     {"save_minutes", "checkpoints", ZRT__KEY_NUMBER, "0", 0, DBL_MAX, NULL, NULL,
      "minutes of wall-clock time between two checkpoints; 0: none"},
     {"save_total_limit", "checkpoints", ZRT__KEY_INT, "0", 0, DBL_MAX, NULL, NULL,
@@ -67,8 +69,11 @@ static const zrt__argument arguments[] = {
      "and the best of the others; each checkpoint then has an evaluation"},
     {"load_best_model_at_end", "checkpoints", ZRT__KEY_BOOL, "false", 0, 0, NULL, NULL,
      "end with the checkpoint that evaluated best; it stays"},
-    {"metric_for_best_model", "checkpoints", ZRT__KEY_CHOICE, "\"eval_loss\"", 0, 0, "eval_loss|loss", NULL,
-     "what the best is best in; loss is eval_loss too"},
+    {"metric_for_best_model", "checkpoints", ZRT__KEY_CHOICE, "\"eval_loss\"", 0, 0,
+     "eval_loss|loss|eval_perplexity|perplexity|eval_accuracy|accuracy|eval_f1|f1", NULL,
+     "what the best is best in, with or without eval_; accuracy and f1 are of classifiers"},
+    {"greater_is_better", "checkpoints", ZRT__KEY_BOOL, NULL, 0, 0, NULL, NULL,
+     "whether a greater metric is the better; where it is not given, of accuracy and f1"},
     {"state_dict_type", "checkpoints", ZRT__KEY_CHOICE, NULL, 0, 0, "full|sharded", "zerort.state_dict.type",
      "what the run folder ends with. full: config.json and safetensors, written by rank 0; sharded: sharded_model, a "
      "file of "

@@ -114,6 +114,7 @@ zrt_status zrt_checkpoint_find_best(const char *folder, char **path_out)
 {
     int64_t *steps = NULL;
     size_t n = 0;
+    uint64_t kind = 0;
     double least = (double)INFINITY;
     *path_out = NULL;
     ZRT_TRY(zrt__checkpoint_list(folder, &steps, &n));
@@ -127,8 +128,12 @@ zrt_status zrt_checkpoint_find_best(const char *folder, char **path_out)
         }
         bool better = false;
         if (zrt__manifest_read(path, &manifest) == ZRT_OK) {
-            better = isfinite(manifest.metric) && manifest.metric < least;
-            least = better ? manifest.metric : least;
+            uint64_t other = 0;
+            double score = zrt__manifest_score(&manifest, &other);
+            if (*path_out == NULL)
+                kind = other; /* the newest that has one says by what */
+            better = isfinite(score) && other == kind && score <= least;
+            least = better ? score : least;
             zrt__manifest_free(&manifest);
         }
         free(better ? *path_out : path);

@@ -300,6 +300,7 @@ static zrt_status fill_manifest(zrt_engine *engine, const zrt_save_options *opti
                          .stage = engine->settings.zero.stage,
                          .metric = options->has_metric ? options->metric : (double)NAN,
                          .metric_name = zrt__strdup(options->metric_name != NULL ? options->metric_name : "eval_loss"),
+                         .greater_is_better = options->greater_is_better,
                          .model_name = zrt__strdup(engine->model->name),
                          .configuration = zrt__strdup(engine->saving.configuration),
                          .optimizer = zrt__strdup(zrt__optimizer_type_name(engine->settings.optimizer.type)),

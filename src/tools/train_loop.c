@@ -90,7 +90,7 @@ static bool is_due(int64_t step, int64_t every, int64_t last)
 }
 
 /* The row of a step: its metrics, and the evaluation when there is one. */
-static zrt_status log_step(loop *l, bool evaluates, double *eval_loss_out)
+static zrt_status log_step(loop *l, bool evaluates)
 {
     train_run *run = l->run;
     zrt_metrics metrics;
@@ -106,7 +106,7 @@ static zrt_status log_step(loop *l, bool evaluates, double *eval_loss_out)
         } else {
             ZRT_TRY(zrt_engine_evaluate(run->engine, run->eval_loader, &eval_loss, &counted));
         }
-        run->eval_loss = *eval_loss_out = eval_loss;
+        run->eval_loss = eval_loss;
     }
     ZRT_TRY(train_progress_log(l->progress, &metrics, evaluates ? &eval_loss : NULL));
     train_progress_resume(l->progress);
@@ -114,11 +114,11 @@ static zrt_status log_step(loop *l, bool evaluates, double *eval_loss_out)
     return ZRT_OK;
 }
 
-static zrt_status save(loop *l, const double *eval_loss)
+static zrt_status save(loop *l, bool evaluated)
 {
     l->saved = l->step;
     l->saved_at = now();
-    return train_save_checkpoint(l->run, l->progress, eval_loss);
+    return train_save_checkpoint(l->run, l->progress, evaluated);
 }
 
 static zrt_status one_step(loop *l)
@@ -133,13 +133,12 @@ static zrt_status one_step(loop *l)
         ZRT_TRY(micro_step(l, i == 0));
     l->step = number;
     bool saves;
-    double eval_loss;
     ZRT_TRY(find_save(l, number, &saves));
     bool evaluates =
         run->eval_loader && (is_due(number, settings->eval_steps, run->n_steps) || (saves && settings->keep_best > 0));
     if (evaluates || is_due(number, settings->logging_steps, run->n_steps))
-        ZRT_TRY(log_step(l, evaluates, &eval_loss));
-    return saves ? save(l, evaluates ? &eval_loss : NULL) : ZRT_OK;
+        ZRT_TRY(log_step(l, evaluates));
+    return saves ? save(l, evaluates) : ZRT_OK;
 }
 
 static zrt_status steps(loop *l)
@@ -153,10 +152,9 @@ static zrt_status steps(loop *l)
     if (zrt_rank(l->run->context) == 0)
         fprintf(stderr, "%s: stopped by a signal after step %lld of %lld\n", tool_report_program(), (long long)l->step,
                 (long long)l->run->n_steps);
-    double unused;
     if (l->step > l->logged)
-        ZRT_TRY(log_step(l, false, &unused));
-    return train_run_saves(l->run) && l->step > l->saved ? save(l, NULL) : ZRT_OK;
+        ZRT_TRY(log_step(l, false));
+    return train_run_saves(l->run) && l->step > l->saved ? save(l, false) : ZRT_OK;
 }
 
 zrt_status train_loop(train_run *run)

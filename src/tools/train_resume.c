@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +17,7 @@
 
 bool train_run_saves(const train_run *run)
 {
-    return run->settings.save_steps > 0 || run->settings.save_minutes > 0;
+    return run->settings.save_steps > 0 || run->settings.saves_epochs || run->settings.save_minutes > 0;
 }
 
 static bool resumes(const train_run *run, const char *how)
@@ -40,8 +41,23 @@ zrt_status train_resume_check(const train_run *run)
         return tool_fail(ZRT_ERR_INPUT, "--resume-from-checkpoint '%s': %s; give auto, must, never, or a folder",
                          run->settings.resume, strerror(errno));
     if ((run->settings.keep_best > 0 || run->settings.load_best) && !train_run_saves(run))
-        return tool_fail(ZRT_ERR_USAGE, "--save-best-limit and --load-best-model-at-end need --save-steps or "
-                                        "--save-minutes");
+        return tool_fail(ZRT_ERR_USAGE, "--save-best-limit and --load-best-model-at-end need --save-strategy epoch, "
+                                        "--save-steps or --save-minutes");
+    bool of_classes = run->settings.best_metric == TRAIN_EVAL_ACCURACY || run->settings.best_metric == TRAIN_EVAL_F1;
+    if (of_classes && zrt_model_get_info(run->model)->n_classes == 0)
+        return tool_fail(ZRT_ERR_CONFIG,
+                         "--metric-for-best-model accuracy and f1 are of classifiers, which model '%s' is not; give "
+                         "loss or perplexity",
+                         zrt_model_get_name(run->model));
+    if (run->settings.best_metric == TRAIN_EVAL_PERPLEXITY && zrt_model_get_info(run->model)->n_classes > 0)
+        return tool_fail(ZRT_ERR_CONFIG,
+                         "--metric-for-best-model perplexity is of language models, and model '%s' is a classifier; "
+                         "give loss, accuracy or f1",
+                         zrt_model_get_name(run->model));
+    if ((run->settings.keep_best > 0 || run->settings.load_best) && run->options->eval_files.n_words == 0 &&
+        run->options->validation_percent <= 0)
+        return tool_fail(ZRT_ERR_USAGE, "--save-best-limit and --load-best-model-at-end need an evaluation: give "
+                                        "--eval-file or --validation-split-percentage");
     return ZRT_OK;
 }
 
@@ -123,11 +139,29 @@ zrt_status train_resume(train_run *run)
 
 /* ---- saving ---- */
 
-zrt_status train_save_checkpoint(train_run *run, const train_progress *progress, const double *eval_loss)
+/* What the best is best in, of the last evaluation. */
+static double best_metric(const train_run *run)
 {
-    const zrt_save_options options = {.has_metric = eval_loss != NULL,
-                                      .metric = eval_loss ? *eval_loss : 0,
-                                      .metric_name = "eval_loss",
+    switch (run->settings.best_metric) {
+    case TRAIN_EVAL_LOSS:
+        break;
+    case TRAIN_EVAL_PERPLEXITY:
+        return exp(run->eval_loss);
+    case TRAIN_EVAL_ACCURACY:
+        return run->classification.accuracy;
+    case TRAIN_EVAL_F1:
+        return run->classification.f1;
+    }
+    return run->eval_loss;
+}
+
+zrt_status train_save_checkpoint(train_run *run, const train_progress *progress, bool evaluated)
+{
+    static const char *const names[] = {"eval_loss", "eval_perplexity", "eval_accuracy", "eval_f1"};
+    const zrt_save_options options = {.has_metric = evaluated,
+                                      .metric = best_metric(run),
+                                      .metric_name = names[run->settings.best_metric],
+                                      .greater_is_better = run->settings.greater_is_better,
                                       .keep_last = run->settings.keep_last,
                                       .keep_best = run->settings.keep_best};
     int64_t step = 0, skipped = 0;

@@ -11,8 +11,8 @@ bool train_resume_takes_folder(const train_run *run);
 /* Loads what the options ask for: engine, position of the data, and the rows of metrics.jsonl after it go. Collective. */
 zrt_status train_resume(train_run *run);
 
-/* Begins to save. eval_loss NULL: not evaluated at this step. A failure is a warning. Collective. */
-zrt_status train_save_checkpoint(train_run *run, const train_progress *progress, const double *eval_loss);
+/* Begins to save. A failure is a warning. Collective. */
+zrt_status train_save_checkpoint(train_run *run, const train_progress *progress, bool evaluated);
 /* Loads the best checkpoint where the options ask for it. Collective. */
 zrt_status train_load_best(train_run *run);
 

@@ -153,6 +153,8 @@ static zrt_status count_steps(train_run *run)
     run->n_steps = settings->max_steps;
     if (run->is_jsonl && settings->eval_steps == 0) /* fine-tuning is looked at after every epoch */
         run->settings.eval_steps = epoch_steps;
+    if (settings->saves_epochs)
+        run->settings.save_steps = epoch_steps;
     if (run->n_steps > 0)
         return ZRT_OK;
     run->n_steps = (int64_t)ceil(settings->epochs * (double)epoch_steps);

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tools/tool_report.h"
+
 typedef struct question {
     zrt_config *config;
     int n_ranks;
@@ -53,11 +55,49 @@ static zrt_status get_state_dict(const question *q, train_state_dict *type_out)
     return status == ZRT_ERR_USAGE ? ZRT_OK : status;
 }
 
+/* transformers' rule but for perplexity: a metric that is no loss is better when it is greater. */
+static zrt_status get_best(const question *q, train_settings *s)
+{
+    static const char *const names[] = {"loss", "perplexity", "accuracy", "f1"};
+    char name[32], greater[8];
+    ZRT_TRY(zrt_config_get(q->config, q->n_ranks, q->hidden_size, "zerort.arguments.metric_for_best_model", name,
+                           sizeof name));
+    unquote(name);
+    const char *plain = strncmp(name, "eval_", 5) == 0 ? name + 5 : name;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strcmp(plain, names[i]) == 0)
+            s->best_metric = (train_metric)i;
+    s->greater_is_better = s->best_metric == TRAIN_EVAL_ACCURACY || s->best_metric == TRAIN_EVAL_F1;
+    zrt_status status = zrt_config_get(q->config, q->n_ranks, q->hidden_size, "zerort.arguments.greater_is_better",
+                                       greater, sizeof greater);
+    if (status == ZRT_OK && strcmp(greater, "null") != 0)
+        s->greater_is_better = strcmp(greater, "true") == 0;
+    return status == ZRT_ERR_USAGE ? ZRT_OK : status;
+}
+
+static zrt_status get_strategy(const question *q, train_settings *s)
+{
+    char strategy[16] = "";
+    zrt_status status = zrt_config_get(q->config, q->n_ranks, q->hidden_size, "zerort.arguments.save_strategy",
+                                       strategy, sizeof strategy);
+    if (status != ZRT_OK && status != ZRT_ERR_USAGE)
+        return status;
+    unquote(strategy);
+    s->saves_epochs = strcmp(strategy, "epoch") == 0;
+    if (strcmp(strategy, "no") == 0 || s->saves_epochs)
+        s->save_steps = 0;
+    if (strcmp(strategy, "steps") == 0 && s->save_steps == 0)
+        return tool_fail(ZRT_ERR_CONFIG, "--save-strategy steps needs --save-steps: the steps between two checkpoints");
+    return ZRT_OK;
+}
+
 static zrt_status get_saving(const question *q, train_settings *s)
 {
     char best[8];
     ZRT_TRY(get_state_dict(q, &s->state_dict));
+    ZRT_TRY(get_best(q, s));
     ZRT_TRY(get_count(q, "zerort.arguments.save_steps", &s->save_steps));
+    ZRT_TRY(get_strategy(q, s));
     ZRT_TRY(get(q, "zerort.arguments.save_minutes", &s->save_minutes));
     ZRT_TRY(get_count(q, "zerort.arguments.save_total_limit", &s->keep_last));
     ZRT_TRY(get_count(q, "zerort.arguments.save_best_limit", &s->keep_best));

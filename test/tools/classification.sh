@@ -32,6 +32,26 @@ run "$train" --model run --train-file pairs.jsonl --eval-file pairs.jsonl "${opt
 again=$(grep -o '"eval_accuracy": [0-9.]*' more/metrics.jsonl | tail -n 1 | grep -o '[0-9.]*$')
 [ "$status" = 0 ] && awk -v a="$again" -v b="$last" 'BEGIN { exit !(a > 0 && a == b) }'
 point $? "the folder is read back: accuracy $again"
+# The best by accuracy: of equal ones the first, as transformers keeps it.
+run "$MPIEXEC" -np 2 "$train" --model base --train-file pairs.jsonl --eval-file pairs.jsonl "${options[@]}" --save-strategy epoch --save-total-limit 1 \
+    --load-best-model-at-end --metric-for-best-model accuracy --output-dir best
+[ "$status" = 0 ] || remark <"$err"
+by_accuracy=$(awk 'match($0, /"step": *[0-9]+/) { step = substr($0, RSTART, RLENGTH); sub(/.*: */, "", step) }
+    match($0, /"eval_accuracy": *[0-9.]+/) { a = substr($0, RSTART, RLENGTH); sub(/.*: */, "", a); if (a + 0 > most) { most = a + 0; at = step } }
+    END { print at }' best/metrics.jsonl)
+[ -n "$by_accuracy" ] && [ "$(sed -n 's/^best: best\/checkpoint-//p' "$out")" = "$by_accuracy" ] &&
+    [ "$(grep -c eval_accuracy best/metrics.jsonl)" = 4 ] && [ "$(find best -maxdepth 1 -name 'checkpoint-*' | wc -l)" -le 2 ]
+point $? "the checkpoint of the best accuracy stays and is loaded: step $by_accuracy"
+run "$zerort" inspect "best/checkpoint-$by_accuracy"
+says "$out" eval_accuracy
+point $? "and says so"
+run "$train" --model best --train-file pairs.jsonl --eval-file pairs.jsonl "${options[@]}" --max-steps 2 --learning-rate 0 --save-steps 1 --load-best-model-at-end \
+    --metric-for-best-model eval_f1 --greater-is-better false --output-dir worst
+[ "$status" = 0 ] && grep -q '"greater_is_better": *false' worst/checkpoint-1/manifest.json && grep -q '"name": *"eval_f1"' worst/checkpoint-1/manifest.json &&
+    says "$out" 'best: worst/checkpoint-1'
+point $? "--greater-is-better and f1 are what the checkpoint says; of equal ones the first is the best"
+[ "$status" = 0 ] || remark <"$err"
+
 printf '{"r": 2}' >lora.json
 run "$train" --model run --lora-config lora.json --train-file pairs.jsonl --eval-file pairs.jsonl "${options[@]}" --num-train-epochs 1 --output-dir adapter
 [ "$status" = 0 ] && says adapter/adapter_config.json SEQ_CLS '"classifier"' && run "$zerort" merge run adapter merged && [ "$status" = 0 ] && [ -s merged/model.safetensors ]
@@ -52,5 +72,9 @@ refuse "a label out of range" "line 1" -- "$train" --model base --train-file ran
 refuse "text for a classifier" classifier -- "$train" --model base --train-file texts.jsonl --text-column text --validation-split-percentage 0 --output-dir none
 refuse "classification by a GPT" BERT -- "$train" --model gpt2 --task classification --train-file pairs.jsonl --output-dir none
 refuse "generation by a classifier" classifier -- "$zerort" generate --model run --prompt a
+refuse "accuracy of a GPT" accuracy -- "$train" --train-file "$0" --max-steps 2 --save-steps 1 --load-best-model-at-end --metric-for-best-model accuracy --output-dir none
+refuse "perplexity of a classifier" perplexity -- "$train" --model base --train-file pairs.jsonl "${options[@]}" --save-strategy epoch --load-best-model-at-end --metric-for-best-model perplexity --output-dir none
+refuse "the best without an evaluation" --eval-file -- "$train" --model base --train-file pairs.jsonl --validation-split-percentage 0 --save-strategy epoch --load-best-model-at-end --output-dir none
+refuse "a strategy without its steps" --save-steps -- "$train" --model base --train-file pairs.jsonl --save-strategy steps --output-dir none
 refuse "an unknown task" causal-lm -- "$train" --model base --task translation --train-file pairs.jsonl --output-dir none
 finish
