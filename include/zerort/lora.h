@@ -18,6 +18,8 @@ typedef struct zrt_lora_spec {
     /* Modules by the end of their name, whole components: "q_proj" is model.layers.0.self_attn.q_proj. */
     int n_target_modules;
     const char *const *target_modules;
+    /* The regular expression that they were matched by, for adapter_config.json; NULL: none. */
+    const char *target_expression;
     /* Modules that are trained whole. */
     int n_modules_to_save;
     const char *const *modules_to_save;
@@ -31,8 +33,9 @@ typedef struct zrt_lora_spec {
 ZRT_EXPORT zrt_status zrt_model_add_lora(zrt_model *model, const zrt_lora_spec *spec);
 
 /* The same from a JSON file of peft's LoraConfig (adapter_config.json, or a few keys of it). A key that zerort does not have is
- * accepted at peft's default and refused by name (ZRT_ERR_NOT_SUPPORTED) at another value. target_modules null is peft's choice for
- * this kind of model, "all-linear" every linear layer but the output's. Local. */
+ * accepted at peft's default and refused by name (ZRT_ERR_NOT_SUPPORTED) at another value. target_modules is a list of names, or a regular
+ * expression that a module's whole name matches (re.fullmatch, by PCRE2); null is peft's choice for this kind of model, "all-linear" every
+ * linear layer but the output's. Local. */
 ZRT_EXPORT zrt_status zrt_model_read_lora(zrt_model *model, const char *path);
 
 /* What it was given; NULL where the model has no LoRA. Lends. Local. */

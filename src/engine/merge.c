@@ -148,7 +148,11 @@ static zrt_status check(merge *m, const char *base, const char *adapter, zrt__sa
             return zrt__fail_context(status, "adapter %s does not fit the model %s: ", adapter, base);
         if (parameter->adapter)
             continue;
-        ZRT_TRY(zrt__safetensors_find_parameter(m->base, parameter->name, parameter->n_dims, parameter->dims, &entry));
+        int64_t dims[ZRT_MAX_DIMS];
+        memcpy(dims, parameter->dims, sizeof dims);
+        if (m->model->stored_vocab > 0 && parameter->saved && zrt__parameter_is_vocabulary(m->model, parameter))
+            dims[0] = m->model->stored_vocab;
+        ZRT_TRY(zrt__safetensors_find_parameter(m->base, parameter->name, parameter->n_dims, dims, &entry));
         tensors[*n_out] =
             (zrt__safetensors_tensor){.name = parameter->name, .dtype = entry->dtype, .n_dims = parameter->n_dims};
         memcpy(tensors[(*n_out)++].dims, parameter->dims, sizeof parameter->dims);
@@ -170,7 +174,7 @@ static zrt_status open_both(merge *m, const char *base, const char *adapter)
     char *weights = zrt__format("%s/adapter_model.safetensors", adapter);
     zrt_status status = config != NULL && weights != NULL ? ZRT_OK : ZRT_ERR_MEMORY;
     if (status == ZRT_OK)
-        status = zrt_model_open(base, &m->model);
+        status = zrt__adapter_open_base(adapter, base, &m->model);
     if (status == ZRT_OK)
         status = zrt_model_read_lora(m->model, config);
     if (status == ZRT_OK)
@@ -182,7 +186,7 @@ static zrt_status open_both(merge *m, const char *base, const char *adapter)
     return status;
 }
 
-static zrt_status write_all(merge *m, const char *base, const char *out, size_t n,
+static zrt_status write_all(merge *m, const char *base, const char *adapter, const char *out, size_t n,
                             const zrt__safetensors_tensor *tensors)
 {
     struct stat from, to;
@@ -196,6 +200,7 @@ static zrt_status write_all(merge *m, const char *base, const char *out, size_t 
             ZRT_TRY(merge_parameter(m, &m->model->parameters[i]));
     ZRT_TRY(zrt__safetensors_writer_commit(&m->writer));
     ZRT_TRY(zrt_tokenizer_copy_files(base, out));
+    ZRT_TRY(zrt_tokenizer_copy_files(adapter, out)); /* with the tokens that were added */
     return zrt__hf_config_write(m->model, tensors[0].dtype, out);
 }
 
@@ -212,7 +217,7 @@ zrt_status zrt_adapter_merge(const char *base, const char *adapter, const char *
     if (status == ZRT_OK && (m.values = zrt__malloc(chunk * sizeof *m.values)) == NULL)
         status = ZRT_ERR_MEMORY;
     if (status == ZRT_OK)
-        status = write_all(&m, base, out, n, tensors);
+        status = write_all(&m, base, adapter, out, n, tensors);
     zrt__safetensors_writer_destroy(&m.writer);
     zrt__safetensors_close(&m.adapter);
     zrt__safetensors_close(&m.base);

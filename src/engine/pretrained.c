@@ -41,7 +41,7 @@ static zrt_status find_in_base(const pretrained *from, const zrt__parameter *par
 {
     int64_t dims[ZRT_MAX_DIMS];
     memcpy(dims, parameter->dims, sizeof dims);
-    if (from->model->stored_vocab > 0 && parameter->n_dims == 2 && dims[0] == from->model->info.vocab_size)
+    if (from->model->stored_vocab > 0 && zrt__parameter_is_vocabulary(from->model, parameter))
         dims[0] = from->model->stored_vocab;
     return zrt__safetensors_find_parameter(from->base, parameter->name, parameter->n_dims, dims, entry_out);
 }

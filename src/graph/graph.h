@@ -201,6 +201,8 @@ struct zrt_model {
 
 int zrt__model_find_parameter(const zrt_model *model, const char *name); /* -1: none */
 int zrt__model_find_field(const zrt_model *model, const char *name);
+/* Whether the parameter has a row for each token: an embedding, or a head. */
+bool zrt__parameter_is_vocabulary(const zrt_model *model, const zrt__parameter *parameter);
 bool zrt__slot_trainable(const zrt_model *model, int slot);
 
 /* ---- for the ops (ops_*.c) and autodiff ---- */

@@ -144,6 +144,7 @@ void zrt__lora_destroy(zrt__lora **lora)
         return;
     free_list((*lora)->spec.target_modules);
     free_list((*lora)->spec.modules_to_save);
+    free((char *)(uintptr_t)(*lora)->spec.target_expression);
     free((*lora)->matched);
     free(*lora);
     *lora = NULL;
@@ -196,6 +197,30 @@ static zrt_status unmatched(const zrt_model *model, const char *key, const char 
                      model->name, modules);
 }
 
+/* Rows of new tokens would stay as they were drawn. */
+static zrt_status new_tokens(const zrt_model *model, const zrt__parameter *parameter, bool tied)
+{
+    char names[256] = "";
+    for (size_t i = 0; i < model->n_parameters; i++) {
+        const zrt__parameter *other = &model->parameters[i];
+        size_t n = module_length(other->name), used = strlen(names), from = n;
+        while (from > 0 && other->name[from - 1] != '.')
+            from--;
+        if (zrt__parameter_is_vocabulary(model, other))
+            snprintf(names + used, sizeof names - used, "%s\"%.*s\"", used > 0 ? ", " : "", (int)(n - from),
+                     other->name + from);
+    }
+    if (tied)
+        return zrt__fail(ZRT_ERR_NOT_SUPPORTED,
+                         "LoRA: %lld tokens are new, and %s, which model %s ties to its head, cannot be trained beside "
+                         "adapters; train in full without LoRA, or use tokens that the tokenizer has",
+                         (long long)(model->info.vocab_size - model->stored_vocab), parameter->name, model->name);
+    return zrt__fail(ZRT_ERR_CONFIG,
+                     "LoRA: %lld tokens are new, and without \"modules_to_save\": [%s] their rows of %s would stay as "
+                     "they were drawn; add it to the LoRA configuration",
+                     (long long)(model->info.vocab_size - model->stored_vocab), names, parameter->name);
+}
+
 /* Freezes what is neither an adapter nor of a module to save. */
 static zrt_status freeze(zrt_model *model)
 {
@@ -217,6 +242,8 @@ static zrt_status freeze(zrt_model *model)
                              parameter->name, model->name, slot->shared ? "ties to another module" : "packs");
         parameter->saved = saved && !parameter->adapter;
         parameter->trainable = parameter->adapter || parameter->saved;
+        if (model->stored_vocab > 0 && zrt__parameter_is_vocabulary(model, parameter) && !saved)
+            return new_tokens(model, parameter, slot->shared);
     }
     return ZRT_OK;
 }
@@ -230,12 +257,16 @@ zrt_status zrt_model_add_lora(zrt_model *model, const zrt_lora_spec *spec)
     model->lora = lora;
     lora->spec = *spec;
     lora->spec.target_modules = lora->spec.modules_to_save = NULL;
+    lora->spec.target_expression = NULL;
     lora->factor = spec->use_rslora ? (float)((double)spec->lora_alpha / sqrt((double)spec->r))
                                     : (float)((double)spec->lora_alpha / (double)spec->r);
     lora->matched = zrt__calloc((size_t)spec->n_target_modules, sizeof *lora->matched);
     if (lora->matched == NULL)
         return ZRT_ERR_MEMORY;
     ZRT_TRY(copy_list(spec->n_target_modules, spec->target_modules, &lora->spec.target_modules));
+    if (spec->target_expression != NULL &&
+        (lora->spec.target_expression = zrt__strdup(spec->target_expression)) == NULL)
+        return ZRT_ERR_MEMORY;
     ZRT_TRY(copy_list(spec->n_modules_to_save, spec->modules_to_save, &lora->spec.modules_to_save));
     ZRT_TRY(zrt__model_register(model));
     for (int i = 0; i < spec->n_target_modules; i++)

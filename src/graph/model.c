@@ -175,6 +175,11 @@ int zrt__model_find_field(const zrt_model *model, const char *name)
     return -1;
 }
 
+bool zrt__parameter_is_vocabulary(const zrt_model *model, const zrt__parameter *parameter)
+{
+    return parameter->n_dims == 2 && parameter->dims[0] == model->info.vocab_size && !parameter->adapter;
+}
+
 bool zrt__slot_trainable(const zrt_model *model, int slot)
 {
     return model->parameters[model->slots[slot].first_parameter].trainable;

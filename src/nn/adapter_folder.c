@@ -1,6 +1,9 @@
 /* Adapters' folders: which base model they belong to. */
 #include "config.h"
 
+#include <jansson.h>
+#include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -9,7 +12,10 @@
 
 #include "base/alloc.h"
 #include "base/error.h"
+#include "graph/graph.h"
 #include "nn/lora_config.h"
+
+#define MOST_HEADER_BYTES (UINT64_C(100) << 20)
 
 static bool has(const char *folder, const char *name)
 {
@@ -54,13 +60,65 @@ zrt_status zrt_adapter_find_base(const char *adapter, char **base_out)
     return status;
 }
 
+/* The header of FOLDER/adapter_model.safetensors; NULL where there is none that can be read, which is told when the weights are. */
+static json_t *read_header(const char *folder)
+{
+    unsigned char length[8];
+    uint64_t bytes = 0;
+    char *path = zrt__format("%s/adapter_model.safetensors", folder), *text = NULL;
+    FILE *file = path != NULL ? fopen(path, "rb") : NULL;
+    json_t *root = NULL;
+    free(path);
+    if (file == NULL)
+        return NULL;
+    if (fread(length, 1, sizeof length, file) == sizeof length)
+        for (int i = 8; i-- > 0;)
+            bytes = bytes << 8 | length[i];
+    if (bytes > 0 && bytes <= MOST_HEADER_BYTES && (text = zrt__malloc((size_t)bytes)) != NULL &&
+        fread(text, 1, (size_t)bytes, file) == (size_t)bytes)
+        root = json_loadb(text, (size_t)bytes, 0, NULL);
+    free(text);
+    fclose(file);
+    return root;
+}
+
+/* Rows of the embedding or head that the adapter has whole; 0 where it has none, or not more than the model. */
+static int64_t grown_vocabulary(const char *adapter, const zrt_model *model)
+{
+    int64_t rows = 0;
+    json_t *header = read_header(adapter);
+    for (size_t i = 0; header != NULL && i < model->n_parameters; i++) {
+        const zrt__parameter *parameter = &model->parameters[i];
+        if (!zrt__parameter_is_vocabulary(model, parameter))
+            continue;
+        char *name = zrt__format(ZRT__ADAPTER_PREFIX "%s", parameter->name);
+        const json_t *shape = name != NULL ? json_object_get(json_object_get(header, name), "shape") : NULL;
+        json_int_t n = json_integer_value(json_array_get(shape, 0));
+        if (n > parameter->dims[0] && n <= INT32_MAX)
+            rows = n;
+        free(name);
+    }
+    json_decref(header);
+    return rows;
+}
+
+zrt_status zrt__adapter_open_base(const char *adapter, const char *base, zrt_model **model_out)
+{
+    ZRT_TRY(zrt_model_open(base, model_out));
+    int64_t rows = grown_vocabulary(adapter, *model_out);
+    if (rows == 0)
+        return ZRT_OK;
+    zrt_model_destroy(model_out);
+    return zrt_model_open_resized(base, rows, model_out);
+}
+
 zrt_status zrt__adapter_open(const char *folder, zrt_model **model_out)
 {
     char *base = NULL, *path = NULL;
     zrt_model *model = NULL;
     zrt_status status = zrt_adapter_find_base(folder, &base);
     if (status == ZRT_OK)
-        status = zrt_model_open(base, &model);
+        status = zrt__adapter_open_base(folder, base, &model);
     if (status == ZRT_OK && (path = zrt__format("%s/adapter_config.json", folder)) == NULL)
         status = ZRT_ERR_MEMORY;
     if (status == ZRT_OK)

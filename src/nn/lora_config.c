@@ -8,9 +8,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/alloc.h"
 #include "base/error.h"
+#include "nn/module_expression.h"
 #include "nn/nn.h"
 #include "nn/text_file.h"
 
@@ -66,12 +68,7 @@ static zrt_status read_targets(const char *path, const zrt_model *model, const j
                                int *n_out)
 {
     const char *text = json_string_value(value);
-    bool all = text != NULL && strcmp(text, "all-linear") == 0;
-    if (text != NULL && !all)
-        return zrt__fail(ZRT_ERR_NOT_SUPPORTED,
-                         "%s: \"target_modules\" is the expression '%.128s', which is not supported; give a list of "
-                         "names, or \"all-linear\"",
-                         path, text);
+    bool all = text != NULL && strcasecmp(text, "all-linear") == 0;
     if (value != NULL && !all)
         return read_list(path, "target_modules", value, words, MAX_MODULES, n_out);
     const targets *known = targets_of(model);
@@ -172,8 +169,17 @@ static zrt_status read_object(const char *path, zrt_model *model, json_t *root)
     }
     if (zrt_model_get_info(model)->n_classes > 0) /* as peft for SEQ_CLS */
         save_classifier(modules_to_save, &spec.n_modules_to_save);
-    ZRT_TRY(read_targets(path, model, named, target_modules, &spec.n_target_modules));
+    char **matched = NULL;
+    const char *text = json_string_value(named);
+    if (text != NULL && strcasecmp(text, "all-linear") != 0) {
+        ZRT_TRY(zrt__module_names_match(path, model, text, &matched, &spec.n_target_modules));
+        spec.target_modules = (const char *const *)matched;
+        spec.target_expression = text;
+    } else {
+        ZRT_TRY(read_targets(path, model, named, target_modules, &spec.n_target_modules));
+    }
     zrt_status status = zrt_model_add_lora(model, &spec);
+    zrt__module_names_free(&matched);
     return status == ZRT_OK ? ZRT_OK : zrt__fail_context(status, "%s: ", path);
 }
 
@@ -246,8 +252,9 @@ zrt_status zrt__lora_config_text(const zrt_model *model, char **text_out)
         "layers_pattern", "layers_to_transform", "lora_alpha", number(spec->lora_alpha), "lora_bias", 0, "lora_dropout",
         number(spec->lora_dropout), "modules_to_save", list(spec->n_modules_to_save, spec->modules_to_save),
         "peft_type", "LORA", "r", (json_int_t)spec->r, "rank_pattern", "revision", "target_modules",
-        list(spec->n_target_modules, spec->target_modules), "task_type",
-        zrt_model_get_info(model)->n_classes > 0 ? "SEQ_CLS" : "CAUSAL_LM", "use_dora", 0, "use_rslora",
+        spec->target_expression != NULL ? json_string(spec->target_expression)
+                                        : list(spec->n_target_modules, spec->target_modules),
+        "task_type", zrt_model_get_info(model)->n_classes > 0 ? "SEQ_CLS" : "CAUSAL_LM", "use_dora", 0, "use_rslora",
         spec->use_rslora);
     char *text = object != NULL ? json_dumps(object, JSON_INDENT(2) | JSON_SORT_KEYS | JSON_REAL_PRECISION(9)) : NULL;
     json_decref(object);

@@ -15,6 +15,9 @@ bool zrt__is_adapter_folder(const char *folder);
 /* The base model with this adapter's layers: both by their configurations, no weights. Local. */
 zrt_status zrt__adapter_open(const char *folder, zrt_model **model_out);
 
+/* The base model with as many tokens as the adapter's own embedding or head has. Local. */
+zrt_status zrt__adapter_open_base(const char *adapter, const char *base, zrt_model **model_out);
+
 /* base_model_name_or_path of an adapter_config.json. Gives a string to release with free(). Local. */
 zrt_status zrt__lora_config_base(const char *path, char **base_out);
 

@@ -49,10 +49,11 @@ static zrt_status add_special_tokens(train_run *run)
     ZRT_TRY(zrt_tokenizer_add_special(run->tokenizer, tokens->words, (int)tokens->n_words, NULL));
     if (zrt_tokenizer_n_ids(run->tokenizer) <= vocab_size)
         return ZRT_OK;
-    if (run->options->lora_config || zrt_model_get_lora(run->model))
+    if (zrt_model_get_lora(run->model))
         return tool_fail(ZRT_ERR_NOT_SUPPORTED,
-                         "--special-tokens with LoRA is not supported where they make the embedding grow; "
-                         "train in full, or use tokens that the tokenizer has");
+                         "--special-tokens that make the embedding grow are not supported with --model '%s', which is "
+                         "an adapter; merge it into its base (zerort merge) and train the merged model",
+                         run->options->model);
     if (asprintf(&name, "%s", zrt_model_get_name(run->model)) < 0)
         return tool_fail(ZRT_ERR_MEMORY, "out of memory");
     zrt_model_destroy(&run->model);

@@ -24,6 +24,11 @@ classifies = transformers.AutoConfig.from_pretrained(base).model_type == "bert"
 kind = transformers.AutoModelForSequenceClassification if classifies else transformers.AutoModelForCausalLM
 model = kind.from_pretrained(base, dtype=torch.float32)
 if is_adapter:
+    import safetensors
+    with safetensors.safe_open(os.path.join(folder, "adapter_model.safetensors"), "pt") as file:
+        rows = [file.get_slice(name).get_shape()[0] for name in file.keys() if name.endswith("embed_tokens.weight")]
+    if rows:  # of new tokens: peft wants the base model to have them
+        model.resize_token_embeddings(rows[0])
     model = peft.PeftModel.from_pretrained(model, folder)
 model.eval()
 position = torch.arange(12)

@@ -42,6 +42,17 @@ limit=180 run "$MPIEXEC" -np 2 "$train" --model answers --lora-config lora.json 
 point $? "an adapter of it"
 [ "$status" = 0 ] || tail -n 5 "$err" | remark
 opens adapter
+printf '{"r": 4, "lora_alpha": 8, "target_modules": ".*\\\\.(q|v)_proj", "modules_to_save": ["embed_tokens", "lm_head"]}' >tokens.json
+limit=180 run "$MPIEXEC" -np 2 "$train" --model answers --lora-config tokens.json "${qa[@]}" "${few[@]}" --special-tokens '<START_Q>' '<END_Q>' \
+    --max-steps 10 --output-dir tokens
+[ "$status" = 0 ] && [ -s tokens/adapter_model.safetensors ]
+point $? "an adapter with new tokens"
+[ "$status" = 0 ] || tail -n 5 "$err" | remark
+opens tokens
+run "$zerort" merge answers tokens merged-tokens
+[ "$status" = 0 ]
+point $? "merged too"
+opens merged-tokens
 run "$zerort" merge answers adapter merged
 [ "$status" = 0 ]
 point $? "they are merged"

@@ -65,6 +65,26 @@ point $? 'are in the folder'
 gives 'whose tokenizer has them' 0 'tokens of 60 documents' -- \
     "$zerort" tokenize grown text.jsonl --end-token '<|"end|>' --out grown.bin
 gives 'and which generates' 0 'Ann' -- "$zerort" generate grown --prompt 'Ann <|im_start|>' --max-new-tokens 2
+# New tokens with LoRA: embedding and head are trained whole, and are in the adapter.
+printf '{"r": 4, "lora_alpha": 8, "target_modules": ".*\\\\.(q|v)_proj", "modules_to_save": ["embed_tokens", "lm_head"]}' >tokens.json
+printf '{"r": 4, "lora_alpha": 8, "modules_to_save": ["lm_head"]}' >frozen.json
+tokens=(--model out --train-file qa.jsonl "${qa[@]}" --special-tokens '<|im_start|>' '<|im_end|>' --per-device-train-batch-size 4 --max-steps 8 --learning-rate 0.003)
+gives 'new tokens with LoRA' 0 'vocabulary: 1502 tokens, 2 of them new' -- \
+    "$MPIEXEC" -np 2 "$train" "${tokens[@]}" --lora-config tokens.json --output-dir adapter
+[ -s adapter/adapter_model.safetensors ] && grep -q im_start adapter/tokenizer.json && grep -q '(q|v)_proj' adapter/adapter_config.json
+point $? 'leave an adapter with its tokenizer and the expression of its modules'
+gives 'which merges' 0 -- "$zerort" merge out adapter merged
+grep -q '"vocab_size": 1502' merged/config.json && grep -q im_start merged/tokenizer.json
+point $? 'into a model with the new tokens'
+same=(--prompt 'Ann <|im_start|> has' --temperature 0 --max-new-tokens 6)
+gives 'the adapter generates' 0 'Ann' -- "$zerort" generate adapter "${same[@]}"
+cp "$out" one
+gives 'as the merged model does' 0 'Ann' -- "$zerort" generate merged "${same[@]}"
+[ "$(grep Ann "$out")" = "$(grep Ann one)" ]
+point $? 'with the same text'
+gives 'and training goes on from it' 0 'run folder' -- \
+    "$train" --model adapter --train-file qa.jsonl "${qa[@]}" --per-device-train-batch-size 4 --max-steps 2 --output-dir further
+
 # What the folder ends with: rank files that become the same folder as a full state dict.
 printf '{"zero_optimization": {"stage": 3}, "zerort": {"state_dict": {"offload_to_cpu": false, "rank0_only": false}}}' >each.json
 short=(--model base --per-device-train-batch-size 4 --max-steps 2 --eval-steps 0 --validation-split-percentage 0 --train-file text.jsonl)
@@ -125,6 +145,10 @@ refuse 'a tokenizer with an unknown part' surprise tokenizer.json -- "$train" "$
 refuse 'a chat template that is not said' chat_template -- "$train" "${few[@]}" --train-file chat.jsonl "${new[@]}"
 refuse 'an unknown chat template' alpaca llama2 -- "$train" "${few[@]}" --train-file chat.jsonl --chat-template alpaca "${new[@]}"
 refuse 'JSONL without a tokenizer' tokenizer.json -- "$train" --train-file text.jsonl "${new[@]}"
+refuse 'new tokens whose rows stay frozen' '"modules_to_save": ["embed_tokens", "lm_head"]' 'embed_tokens.weight' -- \
+    "$train" "${tokens[@]}" --lora-config frozen.json "${new[@]}"
+refuse 'new tokens for an adapter' 'zerort merge' -- \
+    "$train" --model adapter --train-file qa.jsonl "${qa[@]}" --special-tokens '<|new|>' "${new[@]}"
 refuse 'files of two kinds' kind -- "$train" "${few[@]}" --train-file text.jsonl tokens.bin "${new[@]}"
 refuse 'no such file, two ranks' none.jsonl -- "$MPIEXEC" -np 2 "$train" "${few[@]}" --train-file none.jsonl "${new[@]}"
 refuse 'tokenize: no folder' nothing -- "$zerort" tokenize nothing text.jsonl --out new.bin

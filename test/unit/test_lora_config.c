@@ -106,6 +106,26 @@ static void values(void)
     zrt_model_destroy(&model);
 }
 
+/* What was written has the expression, not what it matched. */
+static void expression(void)
+{
+    zrt_model *model, *again = NULL;
+    char *text = NULL;
+    zrt_status status = read_json("{\"target_modules\": \".*\\\\.(q|k)_proj\"}", false, &model);
+    tap_ok(status == ZRT_OK && zrt_model_get_lora(model)->n_target_modules == 4 &&
+               strcmp(zrt_model_get_lora(model)->target_expression, ".*\\.(q|k)_proj") == 0,
+           "an expression is kept beside what it matched");
+    status = zrt__lora_config_text(model, &text);
+    tap_ok(status == ZRT_OK && strstr(text, "\"target_modules\": \".*\\\\.(q|k)_proj\"") != NULL,
+           "and written as it was");
+    if (status == ZRT_OK)
+        status = read_json(text, false, &again);
+    tap_ok(status == ZRT_OK && count(again, ".lora_", true) == 8, "and read again");
+    zrt_model_destroy(&again);
+    zrt_model_destroy(&model);
+    free(text);
+}
+
 int main(void)
 {
     if (!scratch_make())
@@ -117,6 +137,11 @@ int main(void)
         "{\"peft_type\": \"LORA\", \"bias\": \"none\", \"use_dora\": false, \"rank_pattern\": {}, \"revision\": null, "
         "\"runtime_config\": {\"ephemeral_gpu_offload\": false}, \"a key of a later peft\": null}",
         4, "other keys at peft's defaults");
+    accepted("{\"target_modules\": \"all-LINEAR\"}", 14, "however it is written");
+    accepted("{\"target_modules\": \".*q_proj\"}", 2, "an expression");
+    accepted("{\"target_modules\": \"model\\\\.layers\\\\.[1-9]\\\\.(?P<block>self_attn|mlp)\\\\.(q|v|up)_proj\"}", 3,
+             "an expression with groups, which matches a module's whole name");
+    expression();
     values();
     refused("{\"use_dora\": true}", false, ZRT_ERR_NOT_SUPPORTED, "use_dora");
     refused("{\"bias\": \"all\"}", false, ZRT_ERR_NOT_SUPPORTED, "bias");
@@ -128,7 +153,11 @@ int main(void)
     refused("{\"target_modules\": [\"q_proj\", \"proj\"]}", false, ZRT_ERR_CONFIG, "'proj'");
     refused("{\"target_modules\": [\"embed_tokens\"]}", false, ZRT_ERR_NOT_SUPPORTED, "embed_tokens");
     refused("{\"target_modules\": []}", false, ZRT_ERR_CONFIG, "target_modules");
-    refused("{\"target_modules\": \".*q_proj\"}", false, ZRT_ERR_NOT_SUPPORTED, "target_modules");
+    refused("{\"target_modules\": \"q_proj\"}", false, ZRT_ERR_CONFIG, "as a whole");
+    refused("{\"target_modules\": \"(q_proj\"}", false, ZRT_ERR_CONFIG, "no regular expression");
+    refused("{\"target_modules\": \".*self_attn.*\"}", false, ZRT_ERR_CONFIG, "model.layers.0.self_attn,");
+    refused("{\"target_modules\": \".*layernorm\"}", false, ZRT_ERR_NOT_SUPPORTED, "no linear layer");
+    refused("{\"target_modules\": \"(?:.*_tokens|.*q_proj)\"}", false, ZRT_ERR_NOT_SUPPORTED, "embed_tokens");
     refused("{\"modules_to_save\": [\"classifier\"]}", false, ZRT_ERR_CONFIG, "classifier");
     refused("{\"modules_to_save\": [\"embed_tokens\"]}", true, ZRT_ERR_NOT_SUPPORTED, "embed_tokens");
     refused("{\"modules_to_save\": [\"up_proj\"]}", false, ZRT_ERR_NOT_SUPPORTED, "up_proj");

@@ -261,6 +261,7 @@ zrt_status zrt__decoder_apply(const zrt__decoder *decoder, zrt__matcher *matcher
 {
     zrt__token_texts *in = &texts[0], *out = &texts[1];
 
+    out->text.most = in->text.most = zrt__most_bytes(in->text.n);
     for (size_t i = 0; i < decoder->n_steps; i++) {
         zrt__token_texts *swap = in;
         out->n = out->text.n = 0;

@@ -202,7 +202,7 @@ zrt_status zrt_encoder_decode(zrt_encoder *encoder, const int32_t *ids, int64_t 
 {
     zrt__token_texts *texts = &encoder->decoded[0];
 
-    texts->n = texts->text.n = encoder->text.n = 0;
+    texts->n = texts->text.n = texts->text.most = encoder->text.n = 0;
     ZRT_TRY(zrt__bytes_reserve(&texts->text, 1));
     for (int64_t i = 0; i < n; i++) {
         bool is_special;

@@ -181,6 +181,7 @@ static zrt_status apply_step(const step_of *step, zrt__matcher *matcher, const c
 zrt_status zrt__normalizer_apply(const zrt__normalizer *normalizer, zrt__matcher *matcher, const char *text, size_t n,
                                  zrt__bytes buffers[2], const char **text_out, size_t *n_out)
 {
+    buffers[0].most = buffers[1].most = zrt__most_bytes(n);
     for (size_t i = 0; i < normalizer->n_steps; i++) {
         zrt__bytes *out = &buffers[i % 2];
         out->n = 0;

@@ -185,6 +185,7 @@ zrt_status zrt__pre_tokenizer_apply(const zrt__pre_tokenizer *pre_tokenizer, zrt
 
     in->n_spans = 0;
     in->text = text;
+    in->buffer.most = out->buffer.most = zrt__most_bytes(n);
     ZRT_TRY(push(in, 0, n, at_start));
     for (size_t i = 0; i < pre_tokenizer->n_steps; i++) {
         zrt__pieces *swap = in;

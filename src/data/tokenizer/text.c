@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/error.h"
 
 zrt_status zrt__bytes_reserve(zrt__bytes *bytes, size_t more)
 {
@@ -14,6 +15,10 @@ zrt_status zrt__bytes_reserve(zrt__bytes *bytes, size_t more)
 
     if (bytes->capacity - bytes->n >= more && bytes->data)
         return ZRT_OK;
+    if (bytes->most > 0 && bytes->n + more > bytes->most)
+        return zrt__fail(ZRT_ERR_INPUT,
+                         "the tokenizer makes more than %zu bytes of a text: its steps make it longer again and again",
+                         bytes->most);
     capacity = capacity * 2 > bytes->n + more ? capacity * 2 : bytes->n + more + 64;
     data = zrt__realloc(bytes->data, capacity);
     if (data == NULL)

@@ -11,9 +11,16 @@
 typedef struct zrt__bytes {
     char *data;
     size_t n, capacity;
+    size_t most; /* 0: as many as there is memory for */
 } zrt__bytes;
 
-/* Room for `more` bytes after the last. */
+/* What the steps of a tokenizer.json may make of n bytes: some double a text, and nothing keeps a file from having fifty of them. */
+static inline size_t zrt__most_bytes(size_t n)
+{
+    return 65536 + 64 * n;
+}
+
+/* Room for `more` bytes after the last. ZRT_ERR_INPUT beyond the most there may be. */
 zrt_status zrt__bytes_reserve(zrt__bytes *bytes, size_t more);
 zrt_status zrt__bytes_append(zrt__bytes *bytes, const void *data, size_t n);
 zrt_status zrt__bytes_append_code(zrt__bytes *bytes, uint32_t code);
