@@ -10,6 +10,9 @@
 #include "base/error.h"
 
 enum { SLICE_ALIGNMENT = 64, DATASET_ALIGNMENT = 1024 };
+/* Slices of at least so many elements begin with a page of the file, and are whole pages where they may be: the disk takes them from
+ * the memory that they are in. */
+enum { LARGE_SLICE = 16384, PAGE_ELEMENTS = 1024 };
 /* A file of a rank has less than this many elements of each kind: no sum of offsets overflows. */
 #define MAX_ELEMENTS (INT64_C(1) << 50)
 
@@ -30,8 +33,10 @@ void zrt__layout_free(zrt__layout *layout)
 zrt_status zrt__layout_add_buffer(zrt__layout *layout, bool trainable, int64_t n_elements, int64_t slice)
 {
     ZRT_TRY(zrt__grow(&layout->buffers, &layout->buffers_capacity, layout->n_buffers, sizeof *layout->buffers));
-    if (slice == 0 && layout->world > 0 && n_elements > 0 && n_elements < MAX_ELEMENTS)
-        slice = align_up((n_elements + layout->world - 1) / layout->world, SLICE_ALIGNMENT);
+    if (slice == 0 && layout->world > 0 && n_elements > 0 && n_elements < MAX_ELEMENTS) {
+        slice = (n_elements + layout->world - 1) / layout->world;
+        slice = align_up(slice, slice >= LARGE_SLICE ? PAGE_ELEMENTS : SLICE_ALIGNMENT);
+    }
     layout->buffers[layout->n_buffers++] =
         (zrt__layout_buffer){.trainable = trainable, .n_elements = n_elements, .slice = slice};
     return ZRT_OK;
@@ -116,10 +121,10 @@ zrt_status zrt__layout_finish(zrt__layout *layout)
                              b->n_elements, b->slice, layout->world);
         if (i > 0 && b->trainable && !b[-1].trainable)
             return zrt__fail(ZRT_ERR_INPUT, "a trainable buffer follows a frozen one");
-        b->start = layout->rank_elements[0];
-        layout->rank_elements[0] += b->slice;
+        b->start = align_up(layout->rank_elements[0], b->slice >= LARGE_SLICE ? PAGE_ELEMENTS : 1);
+        layout->rank_elements[0] = b->start + b->slice;
         if (b->trainable)
-            layout->rank_elements[1] += b->slice;
+            layout->rank_elements[1] = layout->rank_elements[0];
         if (layout->rank_elements[0] > MAX_ELEMENTS)
             return zrt__fail(ZRT_ERR_INPUT, "more elements than a file can have");
     }

@@ -2,8 +2,8 @@
  * has to ask another.
  *
  * Parameters lie end to end in buffers, a buffer in `world` slices of equal length, slice r in the file of rank r. A dataset of
- * a file is the rank's slices of all buffers, one after the other; those of trainable buffers come first, and the datasets of the
- * optimizer's states have only these. */
+ * a file is the rank's slices of all buffers, one after the other (large ones begin with a page); those of trainable buffers come
+ * first, and the datasets of the optimizer's states have only these. */
 #ifndef ZRT_CHECKPOINT_LAYOUT_H
 #define ZRT_CHECKPOINT_LAYOUT_H
 

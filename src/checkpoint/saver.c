@@ -14,11 +14,10 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "checkpoint/commit.h"
-#include "checkpoint/disk.h"
 #include "checkpoint/patient.h"
 #include "checkpoint/run_checkpoints.h"
 
-enum { MESSAGE_BYTES = 1024, MAX_SLOTS = 256 };
+enum { MESSAGE_BYTES = 1024 };
 #define LONGEST_TILE (4 * ZRT__CHECKPOINT_BLOCK)
 
 typedef struct slot {
@@ -28,7 +27,7 @@ typedef struct slot {
 
 struct zrt__saver {
     zrt__saver_options options;
-    slot slots[MAX_SLOTS];
+    slot *slots;
     zrt__event *copied; /* after the last copy */
     pthread_mutex_t lock;
     pthread_cond_t changed;
@@ -37,7 +36,7 @@ struct zrt__saver {
     /* of the one that runs */
     char *folder, *temporary;
     zrt__manifest manifest;
-    zrt__save_source source;
+    zrt__tiles tiles;
     int64_t keep_last, keep_best;
     void *header;
     zrt__disk_file file;
@@ -46,11 +45,11 @@ struct zrt__saver {
     int rank;
     /* under the lock */
     enum { START_UNKNOWN, START_YES, START_NO } start;
-    int64_t next_copy, next_taken;
-    int ring[MAX_SLOTS], n_free; /* free slots */
-    int order[MAX_SLOTS];        /* slots in the order of their tiles, by tile modulo n_slots */
-    bool all_copied;             /* enqueued; or it has failed, and none runs any more */
-    zrt_status status;           /* of this rank's writers; then of all */
+    int64_t next_copy, next_taken, n_written;
+    int *ring, n_free; /* free slots */
+    int *order;        /* slots in the order of their tiles, by tile modulo n_slots */
+    bool all_copied;   /* enqueued; or it has failed, and none runs any more */
+    zrt_status status; /* of this rank's writers; then of all */
     char message[MESSAGE_BYTES];
 };
 
@@ -66,7 +65,6 @@ int64_t zrt__saver_ring_bytes(const zrt__layout *layout, int64_t most)
     for (int d = 0; d < zrt__layout_n_datasets(layout); d++)
         tiles += (zrt__layout_dataset_elements(layout, d) * (int64_t)sizeof(float) + tile - 1) / tile;
     slots = slots < tiles ? slots : tiles;
-    slots = slots > MAX_SLOTS ? MAX_SLOTS : slots;
     return (slots > 0 ? slots : 1) * tile;
 }
 
@@ -76,14 +74,16 @@ zrt_status zrt__saver_create(const zrt__saver_options *options, zrt__saver **sav
     if (saver == NULL)
         return ZRT_ERR_MEMORY;
     saver->options = *options;
-    if (saver->options.n_slots > MAX_SLOTS)
-        saver->options.n_slots = MAX_SLOTS;
     pthread_mutex_init(&saver->lock, NULL);
     pthread_cond_init(&saver->changed, NULL);
     saver->file = (zrt__disk_file){.fd = -1, .direct = -1};
     saver->rank = zrt__patient_rank(options->group);
-    zrt_status status = ZRT_OK;
-    if (options->stream != NULL) {
+    saver->slots = zrt__calloc((size_t)options->n_slots, sizeof *saver->slots);
+    saver->ring = zrt__calloc((size_t)options->n_slots, sizeof *saver->ring);
+    saver->order = zrt__calloc((size_t)options->n_slots, sizeof *saver->order);
+    bool has_slots = saver->slots != NULL && saver->ring != NULL && saver->order != NULL;
+    zrt_status status = has_slots ? ZRT_OK : ZRT_ERR_MEMORY;
+    if (options->stream != NULL && has_slots) {
         zrt__device *device = options->stream->device;
         status = device->ops->event_create(device, &saver->copied);
         for (int i = 0; i < saver->options.n_slots && status == ZRT_OK; i++)
@@ -101,48 +101,21 @@ void zrt__saver_destroy(zrt__saver **saver)
         return;
     zrt__saver *s = *saver;
     zrt__saver_wait(s);
-    for (int i = 0; i < s->options.n_slots; i++)
+    for (int i = 0; i < s->options.n_slots && s->slots != NULL; i++)
         if (s->slots[i].event != NULL)
             s->options.stream->device->ops->event_destroy(&s->slots[i].event);
     if (s->copied != NULL)
         s->options.stream->device->ops->event_destroy(&s->copied);
     pthread_cond_destroy(&s->changed);
     pthread_mutex_destroy(&s->lock);
+    free(s->slots);
+    free(s->ring);
+    free(s->order);
     free(s);
     *saver = NULL;
 }
 
 /* ---- tiles ---- */
-
-typedef struct tile {
-    int dataset;
-    int64_t first_byte, bytes; /* of the dataset */
-} tile;
-
-static tile tile_at(const zrt__saver *saver, int64_t index)
-{
-    const zrt__shard_geometry *g = &saver->manifest.geometry;
-    tile t = {.dataset = 0};
-    for (;; t.dataset++) {
-        int64_t n = (g->bytes[t.dataset] + saver->options.tile_bytes - 1) / saver->options.tile_bytes;
-        if (index < n)
-            break;
-        index -= n;
-    }
-    t.first_byte = index * saver->options.tile_bytes;
-    int64_t left = g->bytes[t.dataset] - t.first_byte;
-    t.bytes = left < saver->options.tile_bytes ? left : saver->options.tile_bytes;
-    return t;
-}
-
-static int64_t count_tiles(const zrt__saver *saver)
-{
-    const zrt__shard_geometry *g = &saver->manifest.geometry;
-    int64_t n = 0;
-    for (int d = 0; d < g->n_datasets; d++)
-        n += (g->bytes[d] + saver->options.tile_bytes - 1) / saver->options.tile_bytes;
-    return n;
-}
 
 static float *slot_memory(const zrt__saver *saver, int index)
 {
@@ -158,18 +131,6 @@ static void note(zrt__saver *saver, zrt_status status)
     snprintf(saver->message, sizeof saver->message, "%s", zrt_error_message());
 }
 
-static zrt_status copy_tile(zrt__saver *saver, zrt__stream *stream, int slot_index)
-{
-    tile t = tile_at(saver, saver->slots[slot_index].tile);
-    float *out = slot_memory(saver, slot_index);
-    /* Padding at the end of a dataset is zeros. */
-    int64_t first = t.first_byte / (int64_t)sizeof(float), n = t.bytes / (int64_t)sizeof(float);
-    int64_t used = saver->manifest.layout.rank_elements[t.dataset > 0] - first;
-    used = used < 0 ? 0 : used > n ? n : used;
-    memset(out + used, 0, (size_t)(n - used) * sizeof *out);
-    return saver->source.copy(saver->source.user, stream, t.dataset, first, used, out);
-}
-
 /* Under the lock: enqueues copies while there are slots. */
 static void enqueue_copies(zrt__saver *saver)
 {
@@ -178,7 +139,7 @@ static void enqueue_copies(zrt__saver *saver)
         const zrt__device_ops *device = stream->device->ops;
         int index = saver->ring[--saver->n_free];
         saver->slots[index].tile = saver->next_copy;
-        zrt_status status = copy_tile(saver, stream, index);
+        zrt_status status = zrt__tile_copy(&saver->tiles, saver->next_copy, stream, slot_memory(saver, index));
         if (status == ZRT_OK)
             status = device->event_record(saver->slots[index].event, stream);
         saver->order[saver->next_copy % saver->options.n_slots] = index;
@@ -187,30 +148,22 @@ static void enqueue_copies(zrt__saver *saver)
             status = device->event_record(saver->copied, stream);
         note(saver, status);
     }
-    if (saver->status == ZRT_OK && saver->next_copy == saver->n_tiles)
+    /* What is written from where it is must not change before. */
+    if (saver->status == ZRT_OK && saver->next_copy == saver->n_tiles &&
+        (!saver->tiles.lends || saver->n_written == saver->n_tiles))
         saver->all_copied = true;
     pthread_cond_broadcast(&saver->changed);
 }
 
-static zrt_status write_tile(zrt__saver *saver, int slot_index)
+static zrt_status write_tile(zrt__saver *saver, int index)
 {
-    const zrt__shard_geometry *g = &saver->manifest.geometry;
-    tile t = tile_at(saver, saver->slots[slot_index].tile);
-    float *data = slot_memory(saver, slot_index);
-    int64_t first = t.first_byte / (int64_t)sizeof(float), n = t.bytes / (int64_t)sizeof(float);
-    int64_t used = saver->manifest.layout.rank_elements[t.dataset > 0] - first;
-    used = used < 0 ? 0 : used > n ? n : used;
+    const slot *from = &saver->slots[index];
+    float *memory = slot_memory(saver, index);
     if (saver->options.stream != NULL)
-        ZRT_TRY(saver->options.stream->device->ops->event_synchronize(saver->slots[slot_index].event));
+        ZRT_TRY(saver->options.stream->device->ops->event_synchronize(from->event));
     else
-        ZRT_TRY(copy_tile(saver, NULL, slot_index));
-    saver->source.convert(saver->source.user, t.dataset, first, used, data);
-    uint32_t *sum = saver->sums.blocks + zrt__shard_first_block(g, t.dataset) + t.first_byte / ZRT__CHECKPOINT_BLOCK;
-    for (int64_t at = 0; at < t.bytes; at += ZRT__CHECKPOINT_BLOCK) {
-        int64_t bytes = t.bytes - at < ZRT__CHECKPOINT_BLOCK ? t.bytes - at : ZRT__CHECKPOINT_BLOCK;
-        *sum++ = zrt__crc32c(0, (char *)data + at, (size_t)bytes);
-    }
-    return zrt__disk_write(&saver->file, data, (size_t)t.bytes, g->offsets[t.dataset] + t.first_byte);
+        ZRT_TRY(zrt__tile_copy(&saver->tiles, from->tile, NULL, memory));
+    return zrt__tile_write(&saver->tiles, from->tile, memory);
 }
 
 static void *write_tiles(void *argument)
@@ -235,6 +188,7 @@ static void *write_tiles(void *argument)
         zrt_status status = write_tile(saver, index);
         pthread_mutex_lock(&saver->lock);
         note(saver, status);
+        saver->n_written += status == ZRT_OK;
         saver->ring[saver->n_free++] = index;
         enqueue_copies(saver);
     }
@@ -355,7 +309,6 @@ static zrt_status prepare(zrt__saver *saver, const zrt__save_request *request)
 {
     saver->manifest = *request->manifest;
     *request->manifest = (zrt__manifest){0};
-    saver->source = request->source;
     saver->keep_last = request->keep_last;
     saver->keep_best = request->keep_best;
     saver->folder = zrt__strdup(request->folder);
@@ -366,8 +319,14 @@ static zrt_status prepare(zrt__saver *saver, const zrt__save_request *request)
     saver->sums.blocks = zrt__calloc((size_t)saver->manifest.geometry.n_blocks, sizeof *saver->sums.blocks);
     if (saver->sums.blocks == NULL)
         return ZRT_ERR_MEMORY;
-    saver->n_tiles = count_tiles(saver);
-    saver->next_copy = saver->next_taken = 0;
+    saver->tiles = (zrt__tiles){.manifest = &saver->manifest,
+                                .source = request->source,
+                                .file = &saver->file,
+                                .sums = &saver->sums,
+                                .tile_bytes = saver->options.tile_bytes};
+    saver->n_tiles = zrt__tiles_count(&saver->tiles);
+    saver->tiles.lends = request->source.lend != NULL && saver->n_tiles > saver->options.n_slots;
+    saver->next_copy = saver->next_taken = saver->n_written = 0;
     saver->n_free = 0;
     for (int i = saver->options.n_slots; i-- > 0;)
         saver->ring[saver->n_free++] = i;

@@ -1,10 +1,10 @@
 /* Writing checkpoints behind the training. A tile of a rank's shard is copied into a slot of a ring of pinned memory on a stream of its
- * own; threads take it from there, checksum and write it. The next update may run as soon as the last tile has been copied. */
+ * own; threads take it from there, checksum and write it. The next update may run as soon as the last tile has been copied. A shard that
+ * is longer than the ring would be copied as slowly as it is written: what of it the host has is then written from where it is. */
 #ifndef ZRT_CHECKPOINT_SAVER_H
 #define ZRT_CHECKPOINT_SAVER_H
 
-#include "checkpoint/manifest.h"
-#include "device/device.h"
+#include "checkpoint/tile.h"
 #include "launch/launch.h"
 
 typedef struct zrt__saver zrt__saver;
@@ -13,17 +13,6 @@ typedef struct zrt__saver zrt__saver;
 int64_t zrt__saver_tile_bytes(const zrt__layout *layout);
 /* Threads that write. */
 #define ZRT__SAVER_WRITERS 3
-/* Bytes of the ring where the configuration says nothing. */
-#define ZRT__SAVER_RING ((int64_t)64 << 20)
-
-/* Where the values come from. */
-typedef struct zrt__save_source {
-    void *user;
-    /* Enqueues copies of elements [first, first + n) of this rank's dataset to `out`. stream NULL: copies at once. */
-    zrt_status (*copy)(void *user, zrt__stream *stream, int dataset, int64_t first, int64_t n, float *out);
-    /* After the copy: turns what it left in `out` into fp32. */
-    void (*convert)(void *user, int dataset, int64_t first, int64_t n, float *out);
-} zrt__save_source;
 
 /* group: a communicator of the saver's own, lent; NULL: one rank. stream: where copies run, lent; NULL: in the writers. ring: slots of
  * tile_bytes, aligned to 4096, lent. */
@@ -38,7 +27,7 @@ zrt_status zrt__saver_create(const zrt__saver_options *options, zrt__saver **sav
 /* Waits for what runs. */
 void zrt__saver_destroy(zrt__saver **saver);
 
-/* Bytes that a ring of at most `most` bytes needs for a rank's shard. */
+/* Bytes that a ring of at most `most` bytes, or one tile, needs for a rank's shard. */
 int64_t zrt__saver_ring_bytes(const zrt__layout *layout, int64_t most);
 
 typedef struct zrt__save_request {

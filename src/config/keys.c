@@ -253,6 +253,8 @@ static const zrt__key keys[] = {
     BLOCK("zerort", "what DeepSpeed has no key for"),
     ONE("zerort.recompute", H, NULL, "none|selective|full", "activations computed again in backward"),
     INT("zerort.loss_chunk_bytes", H, "536870912", 1, "logits at a time of head and loss in training"),
+    INT("zerort.checkpoint_staging_bytes", H, "67108864", 1,
+        "pinned memory that a rank's shard is saved through; training goes on once the shard is in it or written"),
     ONE("zerort.overlapped_step", H, "\"pipelined\"", "none|pipelined|speculative",
         "how an offloaded update overlaps with the next forward pass; given, CPU ranks run it too"),
     BLOCK("zerort.state_dict", "the weights that a run ends with, as PyTorch's FSDP names them"),

@@ -53,7 +53,7 @@ typedef struct zrt__resolved {
     int64_t warmup_steps, max_steps; /* max_steps 0: unknown */
     uint64_t seed;
     int recompute; /* 0 none, 1 selective, 2 full */
-    int64_t loss_chunk_bytes;
+    int64_t loss_chunk_bytes, checkpoint_staging_bytes;
     bool offload_optimizer, overlapped_step_given;
     int overlapped_step; /* 0 none, 1 pipelined */
     int64_t sub_group_size;

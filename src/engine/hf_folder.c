@@ -259,7 +259,7 @@ static zrt_status import_into(importing *import, const zrt_model *model, const c
     if (status == ZRT_OK)
         status = zrt__saver_create(&options, &saver);
     const zrt__save_request request = {
-        .folder = out, .manifest = &manifest, .source = {import, copy_values, keep_values}};
+        .folder = out, .manifest = &manifest, .source = {import, copy_values, keep_values, NULL}};
     if (status == ZRT_OK)
         status = zrt__saver_start(saver, &request);
     if (status == ZRT_OK)

@@ -71,7 +71,7 @@ zrt_status zrt__plan_ring(const zrt__zero *zero, const zrt__settings *settings, 
     if (zero->model->n_parameters == 0)
         return ZRT_OK;
     ZRT_TRY(zrt__layout_from(zero, settings, &layout, NULL));
-    *bytes_out = zrt__saver_ring_bytes(&layout, ZRT__SAVER_RING);
+    *bytes_out = zrt__saver_ring_bytes(&layout, settings->checkpoint_staging_bytes);
     zrt__layout_free(&layout);
     *ring_out = zrt__memory_persistent(memory, ZRT__REGION_PINNED, ZRT__CATEGORY_CHECKPOINT,
                                        (size_t)*bytes_out + RING_ALIGNMENT);
@@ -84,8 +84,9 @@ zrt_status zrt__plan_ring(const zrt__zero *zero, const zrt__settings *settings, 
 typedef struct shard_piece {
     const char *address;
     zrt_dtype dtype;
-    int64_t n;      /* elements from here on in one buffer */
+    int64_t n;      /* elements from here on that lie together */
     int64_t filled; /* of them there are; the rest is padding */
+    bool on_host;
 } shard_piece;
 
 /* Elements of this rank's dataset from `first` on. */
@@ -98,8 +99,13 @@ static shard_piece piece_at(const zrt_engine *engine, int dataset, int64_t first
     const zrt__layout_buffer *buffer = &layout->buffers[b];
     const zrt__flat *flat = &engine->compiled.zero->flats[engine->saving.buffer_flat[b]];
     int64_t within = first - buffer->start, in_flat = engine->settings.zero.rank * buffer->slice + within;
+    if (within >= buffer->slice) /* between two buffers */
+        return (shard_piece){.dtype = ZRT_FLOAT32,
+                             .n = b + 1 < layout->n_buffers ? layout->buffers[b + 1].start - first : INT64_MAX};
     shard_piece piece = {.dtype = flat->trainable ? ZRT_FLOAT32 : engine->settings.zero.compute_dtype,
-                         .n = buffer->slice - within};
+                         .n = buffer->slice - within,
+                         .on_host = engine->runtime.device->ops == &zrt__device_cpu_ops ||
+                                    (flat->trainable && engine->settings.zero.offload != ZRT__OFFLOAD_NONE)};
     int64_t left = flat->n_elements - in_flat;
     piece.filled = left < 0 ? 0 : left < piece.n ? left : piece.n;
     bool whole = !flat->trainable && flat->kind == ZRT__FLAT_RESIDENT;
@@ -145,6 +151,14 @@ static void convert_values(void *user, int dataset, int64_t first, int64_t n, fl
         first += take;
         n -= take;
     }
+}
+
+static const float *lend_values(void *user, int dataset, int64_t first, int64_t *n_out)
+{
+    shard_piece piece = piece_at(user, dataset, first);
+    bool lends = piece.on_host && piece.dtype == ZRT_FLOAT32 && piece.filled > 0;
+    *n_out = lends ? piece.filled : piece.n;
+    return lends ? (const float *)(const void *)piece.address : NULL;
 }
 
 /* ---- opening and closing ---- */
@@ -343,7 +357,7 @@ zrt_status zrt_engine_save_async(zrt_engine *engine, const char *folder, const z
     if (status == ZRT_OK) {
         zrt__save_request request = {.folder = s->folder,
                                      .manifest = &manifest,
-                                     .source = {engine, copy_values, convert_values},
+                                     .source = {engine, copy_values, convert_values, lend_values},
                                      .keep_last = options != NULL ? options->keep_last : 0,
                                      .keep_best = options != NULL ? options->keep_best : 0};
         status = zrt__saver_start(s->saver, &request);

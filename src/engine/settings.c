@@ -130,6 +130,7 @@ zrt_status zrt__settings_from(const zrt__resolved *resolved, const zrt_model *mo
     zrt__optimizer_attributes(&s->optimizer, true, &s->zero.update.decay);
     zrt__optimizer_attributes(&s->optimizer, s->optimizer.decay_vectors, &s->zero.update.no_decay);
     s->max_steps = resolved->max_steps;
+    s->checkpoint_staging_bytes = resolved->checkpoint_staging_bytes;
     s->rules = (zrt__step_rules){.max_grad_norm = resolved->max_grad_norm,
                                  .dynamic_loss_scale = resolved->dynamic_loss_scale,
                                  .min_loss_scale = resolved->min_loss_scale,

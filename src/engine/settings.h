@@ -14,8 +14,9 @@ typedef struct zrt__settings {
     zrt__step_rules rules; /* but for the learning rates */
     double initial_loss_scale;
     uint64_t seed;
-    int64_t max_steps;  /* 0: unknown */
-    size_t host_memory; /* bytes that all ranks of this host may take; 0: ask the machine */
+    int64_t max_steps;                /* 0: unknown */
+    int64_t checkpoint_staging_bytes; /* the most that saving takes, but for one tile */
+    size_t host_memory;               /* bytes that all ranks of this host may take; 0: ask the machine */
     bool deterministic;
     bool state_dict_on_host, state_dict_rank0_only; /* of full state dicts */
     zrt__watch watch;

@@ -130,6 +130,8 @@ void zrt__buffers_free(zrt__buffers *buffers)
 
 zrt__ref zrt__memory_persistent(zrt__memory *memory, zrt__region region, zrt__category category, size_t bytes)
 {
+    if (bytes >= ZRT__MEMORY_LARGE)
+        bytes = (bytes + ZRT__MEMORY_PAGE - 1) / ZRT__MEMORY_PAGE * ZRT__MEMORY_PAGE;
     int index = zrt__buffers_add(&memory->persistent, region, category, bytes);
     return (zrt__ref){index < 0 ? 0 : ~index, 0};
 }
@@ -142,11 +144,15 @@ int zrt__memory_mark(zrt__memory *memory)
 void zrt__memory_layout(zrt__memory *memory)
 {
     memset(memory->persistent_bytes, 0, sizeof memory->persistent_bytes);
-    for (size_t i = 0; i < memory->persistent.n; i++) {
-        zrt__buffer *buffer = &memory->persistent.items[i];
-        buffer->offset = memory->persistent_bytes[buffer->region];
-        memory->persistent_bytes[buffer->region] += buffer->bytes;
-    }
+    /* The large ones first: all of them lie at pages then, without a gap. */
+    for (int pass = 0; pass < 2; pass++)
+        for (size_t i = 0; i < memory->persistent.n; i++) {
+            zrt__buffer *buffer = &memory->persistent.items[i];
+            if ((buffer->bytes >= ZRT__MEMORY_LARGE) != (pass == 0))
+                continue;
+            buffer->offset = memory->persistent_bytes[buffer->region];
+            memory->persistent_bytes[buffer->region] += buffer->bytes;
+        }
 }
 
 size_t zrt__memory_total(const zrt__memory *memory)

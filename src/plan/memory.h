@@ -42,6 +42,9 @@ typedef enum zrt__category {
 const char *zrt__category_text(zrt__category category);
 
 #define ZRT__MEMORY_ALIGNMENT 256
+/* Persistent buffers of at least so many bytes begin and end with pages: the disk takes them from where they are. */
+#define ZRT__MEMORY_PAGE 4096
+#define ZRT__MEMORY_LARGE 65536
 
 typedef struct zrt__buffer {
     zrt__region region;

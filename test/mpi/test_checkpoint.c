@@ -20,24 +20,28 @@ typedef struct kind {
     const char *name, *stage, *dtype, *optimizer, *accumulation;
     int freeze;
     const char *offload;
+    int width; /* of the model; 0: 32, in which all goes through the ring */
 } kind;
 
 static const kind kinds[] = {
-    {"stage 0", "0", NULL, "adamw_torch", "1", 0, NULL},
-    {"stage 1, accumulation", "1", NULL, "adamw_torch", "2", 0, NULL},
-    {"stage 2, fp16", "2", "fp16", "adamw_torch", "1", 0, NULL},
-    {"stage 3, bf16", "3", "bf16", "adamw_torch", "1", 0, NULL},
-    {"stage 3, frozen parts", "3", "fp16", "adamw_torch", "1", 1, NULL},
-    {"lion", "3", NULL, "lion_32bit", "1", 0, NULL},
-    {"sgd", "1", NULL, "sgd", "1", 0, NULL},
-    {"stage 2, offloaded", "2", "fp16", "adamw_torch", "1", 0, "cpu"},
+    {"stage 0", "0", NULL, "adamw_torch", "1", 0, NULL, 0},
+    {"stage 1, accumulation", "1", NULL, "adamw_torch", "2", 0, NULL, 0},
+    {"stage 2, fp16", "2", "fp16", "adamw_torch", "1", 0, NULL, 0},
+    {"stage 3, bf16", "3", "bf16", "adamw_torch", "1", 0, NULL, 0},
+    {"stage 3, frozen parts", "3", "fp16", "adamw_torch", "1", 1, NULL, 0},
+    {"lion", "3", NULL, "lion_32bit", "1", 0, NULL, 0},
+    {"sgd", "1", NULL, "sgd", "1", 0, NULL, 0},
+    {"stage 2, offloaded", "2", "fp16", "adamw_torch", "1", 0, "cpu", 0},
+    {"stage 0, straight from the host", "0", NULL, "adamw_torch", "1", 0, NULL, 160},
+    {"stage 3, bf16, frozen parts, straight from the host", "3", "bf16", "adamw_torch", "1", 1, NULL, 160},
+    {"stage 1, offloaded, straight from the host", "1", "fp16", "adamw_torch", "1", 0, "cpu", 160},
 };
 
-static zrt_status make_model(int n_layer, zrt_model **model_out)
+static zrt_status make_model(int n_layer, int width, zrt_model **model_out)
 {
     zrt_gpt2_spec spec = {.vocab_size = VOCAB,
                           .n_positions = LENGTH,
-                          .n_embd = 32,
+                          .n_embd = width > 0 ? width : 32,
                           .n_layer = n_layer,
                           .n_head = 4,
                           .resid_pdrop = 0.1f,
@@ -62,6 +66,10 @@ static zrt_status make_engine(zrt_context *context, zrt_model *model, const kind
         status = zrt_config_set(config, "fp16.initial_scale_power", "24");
     if (status == ZRT_OK && k->offload != NULL)
         status = zrt_config_set(config, "zero_optimization.offload_optimizer.device", k->offload);
+    if (status == ZRT_OK && k->offload != NULL)
+        status = zrt_config_set(config, "zerort.overlapped_step", "pipelined");
+    if (status == ZRT_OK && k->width > 0) /* one tile */
+        status = zrt_config_set(config, "zerort.checkpoint_staging_bytes", "1");
     if (status == ZRT_OK && k->dtype != NULL)
         status = zrt_config_set_argument(config, k->dtype, "true");
     const char *const arguments[][2] = {{"learning_rate", "1e-3"},
@@ -116,7 +124,7 @@ static void comes_back(zrt_context *context, const char *folder, const kind *k)
     zrt_engine *engine = NULL, *again = NULL;
     double before[STEPS], after[STEPS] = {0}, resumed[STEPS] = {1};
     zrt_metrics saved = {0}, loaded = {0};
-    zrt_status status = make_model(2, &model);
+    zrt_status status = make_model(2, k->width, &model);
     if (status == ZRT_OK && k->freeze)
         status = zrt_model_freeze(model, "transformer.h.0.*");
     if (status == ZRT_OK)
@@ -190,9 +198,9 @@ static void bad_input(zrt_context *context, const char *folder)
     zrt_engine *engine = NULL, *second = NULL, *third = NULL;
     double loss;
     snprintf(run, sizeof run, "%s/bad", folder);
-    zrt_status status = make_model(2, &model);
+    zrt_status status = make_model(2, 0, &model);
     if (status == ZRT_OK)
-        status = make_model(3, &other);
+        status = make_model(3, 0, &other);
     if (status == ZRT_OK)
         status = make_engine(context, model, &kinds[0], &engine);
     if (status == ZRT_OK)

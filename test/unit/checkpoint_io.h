@@ -272,7 +272,7 @@ static inline zrt_status io_save(const char *folder, int64_t step, int64_t keep_
     zrt__saver_options options = {
         .ring = ring, .tile_bytes = zrt__saver_tile_bytes(&manifest.layout), .n_slots = IO_SLOTS};
     zrt__save_request request = {
-        .folder = folder, .manifest = &manifest, .source = {&step, io_copy, io_convert}, .keep_last = keep_last};
+        .folder = folder, .manifest = &manifest, .source = {&step, io_copy, io_convert, NULL}, .keep_last = keep_last};
     if (status == ZRT_OK)
         status = zrt__saver_create(&options, &saver);
     if (status == ZRT_OK)
