@@ -42,6 +42,15 @@ zrt_status zrt__layout_add_buffer(zrt__layout *layout, bool trainable, int64_t n
     return ZRT_OK;
 }
 
+/* Tools of HDF5 read a slash as a group, and dots as places beside it. */
+static bool is_good_name(const char *name)
+{
+    bool good = *name != '\0' && strcmp(name, ".") != 0 && strcmp(name, "..") != 0;
+    for (const char *c = name; *c != '\0' && good; c++)
+        good = (unsigned char)*c >= ' ' && *c != '/' && *c != 127;
+    return good;
+}
+
 zrt_status zrt__layout_add_parameter(zrt__layout *layout, const char *name, int n_dims, const int64_t *dims, int buffer,
                                      int64_t offset)
 {
@@ -53,6 +62,11 @@ zrt_status zrt__layout_add_parameter(zrt__layout *layout, const char *name, int 
     if (parameter->name == NULL)
         return ZRT_ERR_MEMORY;
     layout->n_parameters++;
+    if (!is_good_name(name))
+        return zrt__fail(ZRT_ERR_INPUT,
+                         "a parameter is named '%.200s'; names in checkpoints have no slash and no control "
+                         "character",
+                         name);
     if (n_dims < 0 || n_dims > ZRT_MAX_DIMS)
         return zrt__fail(ZRT_ERR_INPUT, "parameter %.200s has %d dimensions; at most %d are possible", name, n_dims,
                          ZRT_MAX_DIMS);

@@ -142,6 +142,12 @@ static zrt_status read_shard(const reader *r, const json_t *object, int rank)
     zrt__shard_sums *sums = &r->manifest->shards[rank];
     size_t n = (size_t)r->manifest->geometry.n_blocks;
     const char *blocks = json_string_value(json_object_get(object, "blocks"));
+    const char *file = json_string_value(json_object_get(object, "file"));
+    char name[16];
+    zrt__shard_name(rank, name);
+    if (file == NULL || strcmp(file, name) != 0) /* no path comes from here */
+        return zrt__fail(ZRT_ERR_INPUT, "the file of rank %d is named '%.200s' instead of '%s'", rank,
+                         file != NULL ? file : "", name);
     if (!get_sum(object, "crc32c", &sums->whole) || !get_sum(object, "header", &sums->header) || blocks == NULL ||
         strlen(blocks) != 8 * n || strspn(blocks, "0123456789abcdef") != 8 * n)
         return bad("the checksums of a rank's file");
@@ -151,6 +157,17 @@ static zrt_status read_shard(const reader *r, const json_t *object, int rank)
         sums->blocks[i] = (uint32_t)strtoul(text, NULL, 16);
     }
     return sums->whole == zrt__shard_sum(&r->manifest->geometry, sums) ? ZRT_OK : bad("the checksum of a rank's file");
+}
+
+/* What it says of a dataset beside its size is what follows from the layout. */
+static zrt_status check_dataset(const zrt__manifest *m, const json_t *object, int dataset)
+{
+    const char *name = json_string_value(json_object_get(object, "name"));
+    int64_t offset, wanted = m->geometry.offsets[dataset];
+    if (name == NULL || strcmp(name, zrt__layout_dataset_name(&m->layout, dataset)) != 0)
+        return zrt__fail(ZRT_ERR_INPUT, "dataset %d is named '%.200s' instead of '%s'", dataset,
+                         name != NULL ? name : "", zrt__layout_dataset_name(&m->layout, dataset));
+    return get_integer(object, "offset", wanted, wanted, &offset) ? ZRT_OK : bad("the offset of a dataset");
 }
 
 static zrt_status read_files(const reader *r, const json_t *object)
@@ -171,6 +188,8 @@ static zrt_status read_files(const reader *r, const json_t *object)
         if (!get_integer(json_array_get(datasets, (size_t)i), "bytes", 1, INT64_MAX, &m->geometry.bytes[i]))
             return bad("files.datasets");
     ZRT_TRY(zrt__shard_geometry_finish(&m->geometry, &m->layout));
+    for (int i = 0; i < m->geometry.n_datasets; i++)
+        ZRT_TRY(check_dataset(m, json_array_get(datasets, (size_t)i), i));
     if (bytes != m->geometry.file_bytes)
         return bad("files.bytes");
     /* As many checksums as the text has are allocated, not as many as its numbers say. */

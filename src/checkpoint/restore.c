@@ -2,6 +2,7 @@
 
 #include "checkpoint/restore.h"
 
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +15,8 @@
 #include "checkpoint/patient.h"
 
 enum { N_CACHED = 8, MAX_OPEN = 128 };
+/* Bytes that the disk is asked for ahead of what is read. */
+#define AHEAD (8 * ZRT__CHECKPOINT_BLOCK)
 
 /* A block that has been read and is right. */
 typedef struct cached_block {
@@ -170,6 +173,8 @@ static zrt_status get_block(zrt__restore *r, int rank, int dataset, int64_t bloc
     int64_t first = block * ZRT__CHECKPOINT_BLOCK, left = g->bytes[dataset] - first;
     int64_t index = zrt__shard_first_block(g, dataset) + block;
     oldest->rank = -1;
+    ZRT_TRY(open_shard(r, rank));
+    posix_fadvise(r->files[rank], g->offsets[dataset] + first + AHEAD, ZRT__CHECKPOINT_BLOCK, POSIX_FADV_WILLNEED);
     ZRT_TRY(read_checked(r, rank, g->offsets[dataset] + first,
                          (size_t)(left < ZRT__CHECKPOINT_BLOCK ? left : ZRT__CHECKPOINT_BLOCK),
                          r->manifest.shards[rank].blocks[index], oldest->data));

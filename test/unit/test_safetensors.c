@@ -171,7 +171,17 @@ static void test_refused(void)
         tap_ok(zrt__safetensors_open(in_folder("bad.safetensors"), &file) == ZRT_ERR_INPUT, "refused: %s", raw[i].name);
         zrt__safetensors_close(&file);
     }
+    /* Ten gigabytes of holes, which the disk has room for and memory has not. */
+    const uint64_t ten_gigabytes = UINT64_C(10) << 30;
+    unsigned char length[8];
+    for (int i = 0; i < 8; i++)
+        length[i] = (unsigned char)(ten_gigabytes >> 8 * i);
+    write_bytes("bad.safetensors", length, sizeof length);
     zrt__safetensors *file = NULL;
+    if (truncate(in_folder("bad.safetensors"), (off_t)(8 + ten_gigabytes + 8)) == 0)
+        tap_ok(zrt__safetensors_open(in_folder("bad.safetensors"), &file) == ZRT_ERR_INPUT &&
+                   strstr(zrt_error_message(), "10737418240") != NULL,
+               "refused: %s", zrt_error_message());
     tap_ok(zrt__safetensors_open(in_folder("nothing"), &file) == ZRT_ERR_INPUT, "a file that is not there");
     mkfifo(in_folder("fifo"), 0600);
     tap_ok(zrt__safetensors_open(in_folder("fifo"), &file) == ZRT_ERR_INPUT, "a FIFO does not hang");
