@@ -74,6 +74,8 @@ zrt_status zrt__config_resolve(const zrt_config *config, int n_ranks, int64_t hi
                                zrt__resolved **resolved_out);
 /* All of it as JSON text, the bytes of resolved.json. Gives a string for free(). */
 zrt_status zrt__resolved_print(const zrt__resolved *resolved, char **json_out);
+/* What two such texts differ in, on one line: "gradient_clipping 1.0 -> 0.5, .."; "": nothing. How a run was resumed is no difference. */
+zrt_status zrt__resolved_difference(const char *before, const char *now, char *text, size_t capacity);
 void zrt__resolved_destroy(zrt__resolved **resolved);
 
 /* Equal on ranks that were configured alike; and what to compare one by one where they differ. */

@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "checkpoint/run_checkpoints.h"
+#include "config/resolved.h"
 #include "engine/engine.h"
 
 /* Elements that are read and copied at a time. */
@@ -224,6 +225,22 @@ static zrt_status load_blobs(loading *l)
     return ZRT_OK;
 }
 
+/* One line of what is not as it was; loading another way is allowed, not knowing of it is not. */
+static zrt_status report_differences(const loading *l, const char *folder)
+{
+    const zrt__manifest *m = zrt__restore_manifest(l->restore);
+    char values[1024] = "", world[64] = "";
+    if (m->configuration == NULL || zrt__group_rank(l->engine->saving.group) != 0)
+        return ZRT_OK;
+    ZRT_TRY(zrt__resolved_difference(m->configuration, l->engine->saving.configuration, values, sizeof values));
+    if (m->layout.world != l->engine->settings.zero.n_ranks)
+        snprintf(world, sizeof world, "%d -> %d ranks%s", m->layout.world, l->engine->settings.zero.n_ranks,
+                 *values != '\0' ? ", " : "");
+    if (*world != '\0' || *values != '\0')
+        zrt__log(ZRT_LOG_INFO, "%s was saved with another configuration: %s%s", folder, world, values);
+    return ZRT_OK;
+}
+
 static zrt_status load_one(zrt_engine *engine, const char *folder, const zrt_load_options *options)
 {
     const zrt__group *group = engine->saving.group;
@@ -242,6 +259,8 @@ static zrt_status load_one(zrt_engine *engine, const char *folder, const zrt_loa
         status = zrt__group_agree(group, load_scalars(&l));
     if (status == ZRT_OK)
         status = zrt__group_agree(group, load_blobs(&l));
+    if (status == ZRT_OK)
+        status = zrt__group_agree(group, report_differences(&l, folder));
     zrt__restore_close(&l.restore);
     return status;
 }

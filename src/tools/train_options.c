@@ -79,6 +79,9 @@ static const row rows[] = {
 
     {"output-dir", TOOL_TEXT, AT(output_dir), 0, OUTPUT, "FOLDER", "zerort-runs/DATE-TIME",
      "gets resolved.json, metrics.jsonl and plan.txt; must not hold a run"},
+    {"resume-exclude", TOOL_LIST, AT(resume_exclude), 0, OUTPUT, "PATTERN...", NULL,
+     "what a resumed run need not find in the checkpoint and keeps as it is: shell patterns of STATE/NAME as in "
+     "index.h5, 'exp_avg*' or 'parameters/lm_head.weight'"},
     {"trace", TOOL_TEXT, AT(trace), 0, OUTPUT, "FILE", NULL,
      "a trace of step 3 (or the last) for Perfetto or chrome://tracing, one row a stream"},
     {"print-config", TOOL_SWITCH, AT(print_config), 0, OUTPUT, NULL, NULL,
@@ -92,7 +95,7 @@ _Static_assert(N_ROWS <= TRAIN_MAX_OPTIONS, "the table of train_options is too s
 /* Generating needs no data and leaves no folder. */
 static bool is_for(const row *r, bool generates)
 {
-    static const char *const only_training[] = {"sample-tokens", "output-dir", "trace"};
+    static const char *const only_training[] = {"sample-tokens", "output-dir", "resume-exclude", "trace"};
     if (!generates)
         return strcmp(r->name, "max-new-tokens") != 0;
     for (size_t i = 0; i < sizeof only_training / sizeof *only_training; i++)

@@ -14,7 +14,7 @@ typedef struct train_options {
     tool_list train_files, eval_files, freeze;
     int64_t plan_ranks, sample_tokens, top_k;
     double validation_percent, temperature, top_p;
-    tool_list special_tokens;
+    tool_list special_tokens, resume_exclude;
     bool packing, skip_bad_lines;
     bool plan, print_config, help, version;
     bool generates; /* zerort generate: the sample is all */

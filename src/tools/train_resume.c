@@ -40,6 +40,8 @@ zrt_status train_resume_check(const train_run *run)
     if (!from_run && !resumes(run, "never") && access(run->settings.resume, F_OK) != 0)
         return tool_fail(ZRT_ERR_INPUT, "--resume-from-checkpoint '%s': %s; give auto, must, never, or a folder",
                          run->settings.resume, strerror(errno));
+    if (run->options->resume_exclude.n_words > 0 && resumes(run, "never"))
+        return tool_fail(ZRT_ERR_USAGE, "--resume-exclude needs --resume-from-checkpoint");
     if ((run->settings.keep_best > 0 || run->settings.load_best) && !train_run_saves(run))
         return tool_fail(ZRT_ERR_USAGE, "--save-best-limit and --load-best-model-at-end need --save-strategy epoch, "
                                         "--save-steps or --save-minutes");
@@ -118,7 +120,9 @@ static zrt_status read_position(train_run *run)
 zrt_status train_resume(train_run *run)
 {
     bool is_first = zrt_rank(run->context) == 0, from_run = train_resume_takes_folder(run);
-    const zrt_load_options options = {.fall_back = resumes(run, "auto")};
+    const tool_list *exclude = &run->options->resume_exclude;
+    const zrt_load_options options = {
+        .fall_back = resumes(run, "auto"), .n_excluded = (int)exclude->n_words, .excluded = exclude->words};
     if (resumes(run, "never"))
         return ZRT_OK;
     const char *from = from_run ? run->options->output_dir : run->settings.resume;

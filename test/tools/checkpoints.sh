@@ -54,9 +54,20 @@ point $? 'and says so'
 point $? 'with the same rows again'
 ends 'another world goes on' 0 "$train" "${few[@]}" --per-device-train-batch-size 4 --output-dir elsewhere \
     --resume-from-checkpoint whole/checkpoint-6
+[ "$(grep -c 'another configuration' "$err")" = 1 ] && says "$err" '2 -> 1 ranks' 'train_micro_batch_size_per_gpu 2 -> 4' &&
+    ! grep 'another configuration' "$err" | grep -q learning_rate
+point $? 'and one line says what differs'
 paste -d' ' <(rows whole | grep loss | tail -n 2 | cut -d: -f2) <(rows elsewhere | grep loss | cut -d: -f2) |
     awk '{ d = $1 - $2; if (d < 0) d = -d; if (d > 1e-4 * $1) bad = 1; n++ } END { exit bad || n != 2 }'
 point $? 'within rounding'
+ends 'other rates' 0 "$train" "${few[@]}" --max-steps 7 --learning-rate 2e-3 --output-dir rates --resume-from-checkpoint whole/checkpoint-6
+says "$err" 'learning_rate 0.001 -> 0.002'
+point $? 'are said'
+ends 'Lion keeps one moment' 0 "$train" "${few[@]}" --max-steps 1 --optim lion_32bit --output-dir lion --save-steps 1
+refused 'which is too few for AdamW' exp_avg_sq "$train" "${few[@]}" --output-dir x8 --resume-from-checkpoint lion
+ends 'and enough when the other is excluded' 0 "$train" "${few[@]}" --max-steps 2 --output-dir x9 --resume-from-checkpoint lion \
+    --resume-exclude 'exp_avg_sq*'
+refused 'an exclusion from nothing' --resume-from-checkpoint "$train" "${few[@]}" --output-dir x10 --resume-exclude 'exp_avg_sq*'
 ends 'a finished run goes on to nothing' 0 "$MPIEXEC" -np 2 "$train" "${few[@]}" --output-dir whole --resume-from-checkpoint must
 ends 'auto in a new folder is a new run' 0 "$train" "${few[@]}" --max-steps 2 --output-dir new --save-minutes 60 --resume-from-checkpoint auto
 has new 2
