@@ -270,7 +270,7 @@ static void bench_save(const setup *s, const char *run)
     for (size_t i = 0; i < (size_t)DISK_THREADS * DISK_BLOCK; i++)
         data[i] = (char)(i * 2654435761u >> 13);
     snprintf(scratch, sizeof scratch, "%s/scratch", s->folder);
-    step(s); /* moments of zeros are no data */
+    step(s);                                /* moments of zeros are no data */
     for (int i = -1; i < s->repeats; i++) { /* the first is not counted */
         for (int t = 0; t < DISK_THREADS; t++) {
             double seconds = write_disk(s, data, t + 1);

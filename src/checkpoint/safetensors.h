@@ -65,7 +65,7 @@ typedef struct zrt__safetensors_tensor {
 
 /* Starts FOLDER/model.safetensors, or, where the data is larger than max_file_bytes (0: no limit), shards
  * model-00001-of-0000N.safetensors and model.safetensors.index.json. Headers are written at once; the data follows by
- * append in the order of `tensors`. Names and specs are copied. Everything goes to temporary names until commit. Local. */
+ * append in the order of `tensors`, and lies as the safetensors library would lay it. Names and specs are copied. Everything goes to temporary names until commit. Local. */
 zrt_status zrt__safetensors_writer_create(const char *folder, size_t n_tensors, const zrt__safetensors_tensor *tensors,
                                           size_t max_file_bytes, zrt__safetensors_writer **writer_out);
 /* The same into one file FOLDER/NAME, which says nothing of the folder's model. */

@@ -25,6 +25,7 @@ typedef struct output_file {
     int fd;           /* -1: closed */
     bool created, renamed;
     size_t first, end; /* tensors */
+    uint64_t data;     /* where theirs begins */
 } output_file;
 
 struct zrt__safetensors_writer {
@@ -32,6 +33,8 @@ struct zrt__safetensors_writer {
     char *only; /* name of the one file; NULL: a model's */
     zrt__safetensors_tensor *tensors;
     size_t n_tensors;
+    size_t *order;    /* tensors as they lie in their files */
+    uint64_t *starts; /* by tensor, in the data of its file */
     output_file *files;
     size_t n_files;
     size_t file, tensor; /* where the next element goes */
@@ -68,6 +71,8 @@ void zrt__safetensors_writer_destroy(zrt__safetensors_writer **writer)
     for (size_t i = 0; i < w->n_tensors; i++)
         free((char *)(uintptr_t)w->tensors[i].name);
     free(w->tensors);
+    free(w->order);
+    free(w->starts);
     free(w->files);
     free(w->folder);
     free(w->only);
@@ -75,16 +80,17 @@ void zrt__safetensors_writer_destroy(zrt__safetensors_writer **writer)
     *writer = NULL;
 }
 
-static zrt_status write_all(output_file *file, const void *data, size_t bytes)
+static zrt_status write_at(output_file *file, const void *data, size_t bytes, uint64_t offset)
 {
     const char *next = data;
     while (bytes > 0) {
-        ssize_t n = write(file->fd, next, bytes);
+        ssize_t n = pwrite(file->fd, next, bytes, (off_t)offset);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
             return zrt__fail(ZRT_ERR_IO, "%s: cannot write: %s", file->temporary, strerror(errno));
         next += n;
+        offset += (uint64_t)n;
         bytes -= (size_t)n;
     }
     return ZRT_OK;
@@ -134,18 +140,17 @@ static zrt_status sync_folder(const char *folder)
 static char *make_header(const zrt__safetensors_writer *writer, const output_file *file, size_t *bytes_out)
 {
     json_t *header = json_object();
-    uint64_t offset = 0;
     bool good = json_object_set_new(header, "__metadata__", json_pack("{s:s}", "format", "pt")) == 0;
     for (size_t i = file->first; i < file->end && good; i++) {
-        const zrt__safetensors_tensor *tensor = &writer->tensors[i];
+        const zrt__safetensors_tensor *tensor = &writer->tensors[writer->order[i]];
+        uint64_t start = writer->starts[writer->order[i]];
         json_t *shape = json_array();
         for (int d = 0; d < tensor->n_dims; d++)
             good = json_array_append_new(shape, json_integer(tensor->dims[d])) == 0 && good;
-        uint64_t end = offset + tensor_bytes(tensor);
-        json_t *object = json_pack("{s:s, s:o, s:[I, I]}", "dtype", zrt__safetensors_dtype_name(tensor->dtype), "shape",
-                                   shape, "data_offsets", (json_int_t)offset, (json_int_t)end);
+        json_t *object =
+            json_pack("{s:s, s:o, s:[I, I]}", "dtype", zrt__safetensors_dtype_name(tensor->dtype), "shape", shape,
+                      "data_offsets", (json_int_t)start, (json_int_t)(start + tensor_bytes(tensor)));
         good = json_object_set_new(header, tensor->name, object) == 0 && good;
-        offset = end;
     }
     char *text = good ? json_dumps(header, JSON_COMPACT | JSON_PRESERVE_ORDER) : NULL;
     json_decref(header);
@@ -175,9 +180,10 @@ static zrt_status start_file(zrt__safetensors_writer *writer)
         prefix[i] = (unsigned char)((uint64_t)length >> 8 * i);
     zrt_status status = file_open(file);
     if (status == ZRT_OK)
-        status = write_all(file, prefix, sizeof prefix);
+        status = write_at(file, prefix, sizeof prefix, 0);
     if (status == ZRT_OK)
-        status = write_all(file, header, length);
+        status = write_at(file, header, length, sizeof prefix);
+    file->data = sizeof prefix + length;
     free(header);
     return status;
 }
@@ -212,6 +218,45 @@ static zrt_status copy_tensors(zrt__safetensors_writer *writer, size_t n, const 
         if (writer->tensors[i].name == NULL)
             return ZRT_ERR_MEMORY;
         writer->total_bytes += tensor_bytes(&tensors[i]);
+    }
+    return ZRT_OK;
+}
+
+/* Where a dtype comes in the safetensors library's own order. */
+static int dtype_place(zrt_dtype dtype)
+{
+    static const zrt_dtype order[] = {ZRT_INT64, ZRT_FLOAT64, ZRT_FLOAT32, ZRT_INT32, ZRT_BFLOAT16, ZRT_FLOAT16};
+    int place = 0;
+    while (place < (int)(sizeof order / sizeof *order) && order[place] != dtype)
+        place++;
+    return place;
+}
+
+static int in_order(const void *a, const void *b, void *tensors)
+{
+    const zrt__safetensors_tensor *x = (zrt__safetensors_tensor *)tensors + *(const size_t *)a;
+    const zrt__safetensors_tensor *y = (zrt__safetensors_tensor *)tensors + *(const size_t *)b;
+    int difference = dtype_place(x->dtype) - dtype_place(y->dtype);
+    return difference != 0 ? difference : strcmp(x->name, y->name);
+}
+
+/* Tensors lie as the safetensors library lays them, by dtype and then by name: the same tensors make the same bytes. */
+static zrt_status lay_out(zrt__safetensors_writer *writer)
+{
+    writer->order = zrt__calloc(writer->n_tensors, sizeof *writer->order);
+    writer->starts = zrt__calloc(writer->n_tensors, sizeof *writer->starts);
+    if (writer->order == NULL || writer->starts == NULL)
+        return ZRT_ERR_MEMORY;
+    for (size_t i = 0; i < writer->n_tensors; i++)
+        writer->order[i] = i;
+    for (size_t f = 0; f < writer->n_files; f++) {
+        const output_file *file = &writer->files[f];
+        uint64_t start = 0;
+        qsort_r(writer->order + file->first, file->end - file->first, sizeof *writer->order, in_order, writer->tensors);
+        for (size_t i = file->first; i < file->end; i++) {
+            writer->starts[writer->order[i]] = start;
+            start += tensor_bytes(&writer->tensors[writer->order[i]]);
+        }
     }
     return ZRT_OK;
 }
@@ -268,6 +313,8 @@ static zrt_status create(const char *folder, const char *only, size_t n_tensors,
     if (status == ZRT_OK)
         status = make_files(writer, max_file_bytes);
     if (status == ZRT_OK)
+        status = lay_out(writer);
+    if (status == ZRT_OK)
         status = start_file(writer);
     if (status == ZRT_OK)
         status = advance(writer);
@@ -306,15 +353,17 @@ zrt_status zrt__safetensors_writer_append(zrt__safetensors_writer *writer, const
         return zrt__fail(ZRT_ERR_INTERNAL, "tensor '%s' is %s, not %s", tensor->name, zrt_dtype_name(tensor->dtype),
                          zrt_dtype_name(dtype));
     output_file *file = &writer->files[writer->file];
+    uint64_t at =
+        file->data + writer->starts[writer->tensor] + (uint64_t)writer->element * zrt_dtype_bytes(tensor->dtype);
     if (tensor->dtype == dtype) {
-        ZRT_TRY(write_all(file, data, (size_t)n * zrt_dtype_bytes(dtype)));
+        ZRT_TRY(write_at(file, data, (size_t)n * zrt_dtype_bytes(dtype), at));
     } else {
         double converted[8192];
         size_t bytes = zrt_dtype_bytes(tensor->dtype), room = sizeof converted / bytes;
         for (size_t done = 0, part; done < (size_t)n; done += part) {
             part = (size_t)n - done < room ? (size_t)n - done : room;
             zrt__convert(converted, tensor->dtype, (const char *)data + done * zrt_dtype_bytes(dtype), dtype, part);
-            ZRT_TRY(write_all(file, converted, part * bytes));
+            ZRT_TRY(write_at(file, converted, part * bytes, at + done * bytes));
         }
     }
     writer->element += n;
@@ -340,9 +389,9 @@ static zrt_status write_index(const zrt__safetensors_writer *writer, output_file
         return zrt__fail(ZRT_ERR_MEMORY, "%s: no memory for the index", index->path);
     zrt_status status = file_open(index);
     if (status == ZRT_OK)
-        status = write_all(index, text, strlen(text));
+        status = write_at(index, text, strlen(text), 0);
     if (status == ZRT_OK)
-        status = write_all(index, "\n", 1);
+        status = write_at(index, "\n", 1, strlen(text));
     if (status == ZRT_OK)
         status = file_close(index);
     free(text);

@@ -62,48 +62,29 @@ static zrt_status choose_dtype(const zrt__manifest *manifest, const char *name, 
     return zrt__fail(ZRT_ERR_USAGE, "dtype '%s'; there are fp32, fp16 and bf16", name);
 }
 
-static int by_name(const void *a, const void *b)
-{
-    const zrt__layout_parameter *const *x = a, *const *y = b;
-    return strcmp((*x)->name, (*y)->name);
-}
-
-/* In the order in which the safetensors library writes tensors of one dtype: what was imported comes out as the same file. Gives. */
-static zrt_status sort_parameters(const zrt__layout *layout, const zrt__layout_parameter ***sorted_out)
-{
-    *sorted_out = zrt__malloc(layout->n_parameters * sizeof **sorted_out);
-    if (*sorted_out == NULL)
-        return ZRT_ERR_MEMORY;
-    for (size_t i = 0; i < layout->n_parameters; i++)
-        (*sorted_out)[i] = &layout->parameters[i];
-    qsort(*sorted_out, layout->n_parameters, sizeof **sorted_out, by_name);
-    return ZRT_OK;
-}
-
-static zrt_status open_writer(size_t n, const zrt__layout_parameter *const *sorted, const char *out, zrt_dtype dtype,
+static zrt_status open_writer(const zrt__layout *layout, const char *out, zrt_dtype dtype,
                               zrt__safetensors_writer **writer_out)
 {
-    zrt__safetensors_tensor *tensors = zrt__calloc(n, sizeof *tensors);
+    zrt__safetensors_tensor *tensors = zrt__calloc(layout->n_parameters, sizeof *tensors);
     if (tensors == NULL)
         return ZRT_ERR_MEMORY;
-    for (size_t i = 0; i < n; i++) {
-        const zrt__layout_parameter *p = sorted[i];
+    for (size_t i = 0; i < layout->n_parameters; i++) {
+        const zrt__layout_parameter *p = &layout->parameters[i];
         tensors[i] = (zrt__safetensors_tensor){.name = p->name, .dtype = dtype, .n_dims = p->n_dims};
         memcpy(tensors[i].dims, p->dims, sizeof tensors[i].dims);
     }
-    zrt_status status = zrt__safetensors_writer_create(out, n, tensors, MAX_FILE_BYTES, writer_out);
+    zrt_status status = zrt__safetensors_writer_create(out, layout->n_parameters, tensors, MAX_FILE_BYTES, writer_out);
     free(tensors);
     return status;
 }
 
-static zrt_status write_tensors(zrt__restore *restore, const zrt__layout_parameter *const *sorted,
-                                zrt__safetensors_writer *writer)
+static zrt_status write_tensors(zrt__restore *restore, zrt__safetensors_writer *writer)
 {
-    size_t n_parameters = zrt__restore_manifest(restore)->layout.n_parameters;
+    const zrt__layout *layout = &zrt__restore_manifest(restore)->layout;
     float *chunk = zrt__malloc(CHUNK * sizeof *chunk);
     zrt_status status = chunk != NULL ? ZRT_OK : ZRT_ERR_MEMORY;
-    for (size_t i = 0; i < n_parameters && status == ZRT_OK; i++) {
-        const zrt__layout_parameter *p = sorted[i];
+    for (size_t i = 0; i < layout->n_parameters && status == ZRT_OK; i++) {
+        const zrt__layout_parameter *p = &layout->parameters[i];
         for (int64_t first = 0; first < p->n_elements && status == ZRT_OK; first += CHUNK) {
             int64_t n = p->n_elements - first < CHUNK ? p->n_elements - first : CHUNK;
             status = zrt__restore_read(restore, 0, p, first, n, chunk);
@@ -140,7 +121,6 @@ static zrt_status export(zrt__restore *restore, const char *out, const char *dty
 {
     const zrt__manifest *manifest = zrt__restore_manifest(restore);
     zrt__safetensors_writer *writer = NULL;
-    const zrt__layout_parameter **sorted = NULL;
     zrt_dtype dtype;
     if (manifest->model_config == NULL)
         return zrt__fail(ZRT_ERR_NOT_SUPPORTED, "model %s has no config.json: transformers has no such model",
@@ -149,17 +129,14 @@ static zrt_status export(zrt__restore *restore, const char *out, const char *dty
     ZRT_TRY(choose_dtype(manifest, dtype_name, &dtype));
     if (mkdir(out, 0777) != 0 && errno != EEXIST)
         return zrt__fail(ZRT_ERR_IO, "folder %s: %s; name one that can be written", out, strerror(errno));
-    zrt_status status = sort_parameters(&manifest->layout, &sorted);
+    zrt_status status = open_writer(&manifest->layout, out, dtype, &writer);
     if (status == ZRT_OK)
-        status = open_writer(manifest->layout.n_parameters, sorted, out, dtype, &writer);
-    if (status == ZRT_OK)
-        status = write_tensors(restore, sorted, writer);
+        status = write_tensors(restore, writer);
     if (status == ZRT_OK)
         status = write_config(manifest, dtype, out);
     if (status == ZRT_OK)
         status = zrt__safetensors_writer_commit(&writer);
     zrt__safetensors_writer_destroy(&writer);
-    free(sorted);
     return status;
 }
 
