@@ -2,7 +2,6 @@
 
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>
@@ -13,20 +12,12 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "base/half.h"
+#include "checkpoint/output_file.h"
 #include "checkpoint/safetensors.h"
 #include "checkpoint/safetensors_header.h"
 
 #define SINGLE "model.safetensors"
 #define INDEX "model.safetensors.index.json"
-
-typedef struct output_file {
-    char *path, *temporary;
-    const char *name; /* the last part of path */
-    int fd;           /* -1: closed */
-    bool created, renamed;
-    size_t first, end; /* tensors */
-    uint64_t data;     /* where theirs begins */
-} output_file;
 
 struct zrt__safetensors_writer {
     char *folder;
@@ -35,7 +26,7 @@ struct zrt__safetensors_writer {
     size_t n_tensors;
     size_t *order;    /* tensors as they lie in their files */
     uint64_t *starts; /* by tensor, in the data of its file */
-    output_file *files;
+    zrt__output_file *files;
     size_t n_files;
     size_t file, tensor; /* where the next element goes */
     int64_t element;
@@ -80,64 +71,8 @@ void zrt__safetensors_writer_destroy(zrt__safetensors_writer **writer)
     *writer = NULL;
 }
 
-static zrt_status write_at(output_file *file, const void *data, size_t bytes, uint64_t offset)
-{
-    const char *next = data;
-    while (bytes > 0) {
-        ssize_t n = pwrite(file->fd, next, bytes, (off_t)offset);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return zrt__fail(ZRT_ERR_IO, "%s: cannot write: %s", file->temporary, strerror(errno));
-        next += n;
-        offset += (uint64_t)n;
-        bytes -= (size_t)n;
-    }
-    return ZRT_OK;
-}
-
-static zrt_status file_open(output_file *file)
-{
-    file->fd = open(file->temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    if (file->fd < 0)
-        return zrt__fail(ZRT_ERR_IO, "%s: cannot create: %s", file->temporary, strerror(errno));
-    file->created = true;
-    return ZRT_OK;
-}
-
-static zrt_status file_close(output_file *file)
-{
-    int fd = file->fd;
-    file->fd = -1;
-    int failed = fsync(fd) != 0 ? errno : 0;
-    if (close(fd) != 0 && failed == 0)
-        failed = errno;
-    return failed == 0 ? ZRT_OK : zrt__fail(ZRT_ERR_IO, "%s: cannot write: %s", file->temporary, strerror(failed));
-}
-
-static zrt_status file_rename(output_file *file)
-{
-    if (rename(file->temporary, file->path) != 0)
-        return zrt__fail(ZRT_ERR_IO, "%s: cannot rename to %s: %s", file->temporary, file->path, strerror(errno));
-    file->renamed = true;
-    return ZRT_OK;
-}
-
-static zrt_status sync_folder(const char *folder)
-{
-    int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0)
-        return zrt__fail(ZRT_ERR_IO, "%s: %s", folder, strerror(errno));
-    int failed = fsync(fd) != 0 ? errno : 0;
-    close(fd);
-    /* Some network file systems refuse to sync a folder. */
-    if (failed != 0 && failed != EINVAL && failed != ENOSYS)
-        return zrt__fail(ZRT_ERR_IO, "%s: cannot sync: %s", folder, strerror(failed));
-    return ZRT_OK;
-}
-
 /* The text of one file's header without its length, padded so that the data is aligned. */
-static char *make_header(const zrt__safetensors_writer *writer, const output_file *file, size_t *bytes_out)
+static char *make_header(const zrt__safetensors_writer *writer, const zrt__output_file *file, size_t *bytes_out)
 {
     json_t *header = json_object();
     bool good = json_object_set_new(header, "__metadata__", json_pack("{s:s}", "format", "pt")) == 0;
@@ -170,7 +105,7 @@ static char *make_header(const zrt__safetensors_writer *writer, const output_fil
 /* Opens the file that comes next and writes its header. */
 static zrt_status start_file(zrt__safetensors_writer *writer)
 {
-    output_file *file = &writer->files[writer->file];
+    zrt__output_file *file = &writer->files[writer->file];
     size_t length;
     char *header = make_header(writer, file, &length);
     if (header == NULL)
@@ -178,11 +113,11 @@ static zrt_status start_file(zrt__safetensors_writer *writer)
     unsigned char prefix[8];
     for (int i = 0; i < 8; i++)
         prefix[i] = (unsigned char)((uint64_t)length >> 8 * i);
-    zrt_status status = file_open(file);
+    zrt_status status = zrt__output_open(file);
     if (status == ZRT_OK)
-        status = write_at(file, prefix, sizeof prefix, 0);
+        status = zrt__output_write(file, prefix, sizeof prefix, 0);
     if (status == ZRT_OK)
-        status = write_at(file, header, length, sizeof prefix);
+        status = zrt__output_write(file, header, length, sizeof prefix);
     file->data = sizeof prefix + length;
     free(header);
     return status;
@@ -195,7 +130,7 @@ static zrt_status advance(zrt__safetensors_writer *writer)
         writer->tensor++;
         writer->element = 0;
         if (writer->tensor == writer->files[writer->file].end) {
-            ZRT_TRY(file_close(&writer->files[writer->file]));
+            ZRT_TRY(zrt__output_close(&writer->files[writer->file]));
             if (++writer->file < writer->n_files)
                 ZRT_TRY(start_file(writer));
         }
@@ -250,7 +185,7 @@ static zrt_status lay_out(zrt__safetensors_writer *writer)
     for (size_t i = 0; i < writer->n_tensors; i++)
         writer->order[i] = i;
     for (size_t f = 0; f < writer->n_files; f++) {
-        const output_file *file = &writer->files[f];
+        const zrt__output_file *file = &writer->files[f];
         uint64_t start = 0;
         qsort_r(writer->order + file->first, file->end - file->first, sizeof *writer->order, in_order, writer->tensors);
         for (size_t i = file->first; i < file->end; i++) {
@@ -284,8 +219,8 @@ static zrt_status make_files(zrt__safetensors_writer *writer, size_t limit)
     if (writer->files == NULL)
         return ZRT_ERR_MEMORY;
     for (size_t i = 0, first = 0; i < n; i++) {
-        output_file *file = &writer->files[i];
-        *file = (output_file){.fd = -1, .first = first, .end = file_end(writer, first, limit)};
+        zrt__output_file *file = &writer->files[i];
+        *file = (zrt__output_file){.fd = -1, .first = first, .end = file_end(writer, first, limit)};
         writer->n_files = i + 1;
         file->path = n == 1 ? zrt__format("%s/%s", writer->folder, writer->only != NULL ? writer->only : SINGLE)
                             : zrt__format("%s/model-%05zu-of-%05zu.safetensors", writer->folder, i + 1, n);
@@ -352,25 +287,25 @@ zrt_status zrt__safetensors_writer_append(zrt__safetensors_writer *writer, const
     if (integer && tensor->dtype != dtype)
         return zrt__fail(ZRT_ERR_INTERNAL, "tensor '%s' is %s, not %s", tensor->name, zrt_dtype_name(tensor->dtype),
                          zrt_dtype_name(dtype));
-    output_file *file = &writer->files[writer->file];
+    zrt__output_file *file = &writer->files[writer->file];
     uint64_t at =
         file->data + writer->starts[writer->tensor] + (uint64_t)writer->element * zrt_dtype_bytes(tensor->dtype);
     if (tensor->dtype == dtype) {
-        ZRT_TRY(write_at(file, data, (size_t)n * zrt_dtype_bytes(dtype), at));
+        ZRT_TRY(zrt__output_write(file, data, (size_t)n * zrt_dtype_bytes(dtype), at));
     } else {
         double converted[8192];
         size_t bytes = zrt_dtype_bytes(tensor->dtype), room = sizeof converted / bytes;
         for (size_t done = 0, part; done < (size_t)n; done += part) {
             part = (size_t)n - done < room ? (size_t)n - done : room;
             zrt__convert(converted, tensor->dtype, (const char *)data + done * zrt_dtype_bytes(dtype), dtype, part);
-            ZRT_TRY(write_at(file, converted, part * bytes, at + done * bytes));
+            ZRT_TRY(zrt__output_write(file, converted, part * bytes, at + done * bytes));
         }
     }
     writer->element += n;
     return advance(writer);
 }
 
-static zrt_status write_index(const zrt__safetensors_writer *writer, output_file *index)
+static zrt_status write_index(const zrt__safetensors_writer *writer, zrt__output_file *index)
 {
     json_t *map = json_object();
     int64_t n_elements = 0;
@@ -387,13 +322,13 @@ static zrt_status write_index(const zrt__safetensors_writer *writer, output_file
     json_decref(root);
     if (text == NULL)
         return zrt__fail(ZRT_ERR_MEMORY, "%s: no memory for the index", index->path);
-    zrt_status status = file_open(index);
+    zrt_status status = zrt__output_open(index);
     if (status == ZRT_OK)
-        status = write_at(index, text, strlen(text), 0);
+        status = zrt__output_write(index, text, strlen(text), 0);
     if (status == ZRT_OK)
-        status = write_at(index, "\n", 1, strlen(text));
+        status = zrt__output_write(index, "\n", 1, strlen(text));
     if (status == ZRT_OK)
-        status = file_close(index);
+        status = zrt__output_close(index);
     free(text);
     return status;
 }
@@ -419,7 +354,7 @@ static void remove_old_shards(const zrt__safetensors_writer *writer)
     closedir(folder);
 }
 
-static zrt_status commit(zrt__safetensors_writer *writer, output_file *index, const char *single)
+static zrt_status commit(zrt__safetensors_writer *writer, zrt__output_file *index, const char *single)
 {
     if (writer->tensor < writer->n_tensors)
         return zrt__fail(ZRT_ERR_INTERNAL, "%s: tensor '%s' was not written to its end", writer->folder,
@@ -429,24 +364,24 @@ static zrt_status commit(zrt__safetensors_writer *writer, output_file *index, co
         ZRT_TRY(write_index(writer, index));
         /* Without its index a folder that is half old and half new does not open. */
         if (unlink(index->path) == 0)
-            ZRT_TRY(sync_folder(writer->folder));
+            ZRT_TRY(zrt__output_sync_folder(writer->folder));
     }
     for (size_t i = 0; i < writer->n_files; i++)
-        ZRT_TRY(file_rename(&writer->files[i]));
+        ZRT_TRY(zrt__output_rename(&writer->files[i]));
     if (sharded)
-        ZRT_TRY(file_rename(index));
-    ZRT_TRY(sync_folder(writer->folder));
+        ZRT_TRY(zrt__output_rename(index));
+    ZRT_TRY(zrt__output_sync_folder(writer->folder));
     if (writer->only != NULL)
         return ZRT_OK;
     unlink(sharded ? single : index->path);
     remove_old_shards(writer);
-    return sync_folder(writer->folder);
+    return zrt__output_sync_folder(writer->folder);
 }
 
 zrt_status zrt__safetensors_writer_commit(zrt__safetensors_writer **writer)
 {
     zrt__safetensors_writer *w = *writer;
-    output_file index = {
+    zrt__output_file index = {
         .fd = -1, .path = zrt__format("%s/" INDEX, w->folder), .temporary = zrt__format("%s/" INDEX ".tmp", w->folder)};
     char *single = zrt__format("%s/" SINGLE, w->folder);
     zrt_status status = ZRT_ERR_MEMORY;

@@ -22,7 +22,7 @@ manifest)
     cp "$top/test/fuzz/manifest.seed" "$work/corpus"
     ;;
 safetensors)
-    sources=$(ls "$top"/src/checkpoint/safetensors*.c)
+    sources=$(ls "$top"/src/checkpoint/safetensors*.c "$top"/src/checkpoint/output_file.c)
     ;;
 tokenizer)
     sources=$(ls "$top"/src/data/tokenizer/*.c)
