@@ -32,7 +32,9 @@ typedef struct zrt_jsonl_options {
     zrt_split split;
     bool packing;        /* sequences end to end in a row, none divided, with position_ids and segment_ids */
     bool skip_bad_lines; /* counted instead of ending */
-    int n_threads;       /* 0: one for each processor that this process may use */
+    int n_threads; /* 0: one for each processor that this process may use; of ranks together, each its share of the host's */
+    /* NULL: this rank reads alone. Otherwise its ranks encode together, each a part, and all get all samples. Lent. */
+    const zrt_context *context;
 } zrt_jsonl_options;
 
 /* What became of the lines, of all files and before the split. */
@@ -46,8 +48,8 @@ typedef struct zrt_jsonl_counts {
 
 /* Reads and encodes all lines now, so that what is wrong with them is known before anything starts; tokens stay in memory. Rows
  * have input_ids and labels [length], padded; with packing position_ids and segment_ids [length] too; of classification
- * input_ids, attention_mask, token_type_ids [length] and labels []. The tokenizer is only used now. counts_out may be NULL. Local.
- * Errors: ZRT_ERR_INPUT (file and line named), ZRT_ERR_NOT_SUPPORTED (a chat template), ZRT_ERR_IO. */
+ * input_ids, attention_mask, token_type_ids [length] and labels []. The tokenizer is only used now. counts_out may be NULL. Local, or with
+ * options->context collective, with the same error on all ranks. Errors: ZRT_ERR_INPUT (file and line named), ZRT_ERR_NOT_SUPPORTED (a chat template), ZRT_ERR_IO. */
 ZRT_EXPORT zrt_status zrt_dataset_open_jsonl(const char *const *paths, int n_paths, const zrt_tokenizer *tokenizer,
                                              const zrt_jsonl_options *options, zrt_jsonl_counts *counts_out,
                                              zrt_dataset **dataset_out);

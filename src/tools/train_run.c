@@ -202,9 +202,12 @@ static zrt_status open_samples(train_run *run)
     bool evaluates = options->eval_files.n_words || held_out > 0;
     zrt_split split = held_out > 0 ? ZRT_SPLIT_TRAIN : ZRT_SPLIT_ALL;
     ZRT_TRY(train_samples_open(run, &options->train_files, split, held_out, &run->train_data));
-    ZRT_TRY(check_samples(run, run->train_data));
-    ZRT_TRY(open_loader(run, run->train_data, true, &run->train_loader));
-    ZRT_TRY(count_steps(run));
+    zrt_status status = check_samples(run, run->train_data);
+    if (status == ZRT_OK)
+        status = open_loader(run, run->train_data, true, &run->train_loader);
+    if (status == ZRT_OK)
+        status = count_steps(run);
+    ZRT_TRY(zrt_agree(run->context, status)); /* before ranks read together again */
     split = held_out > 0 ? ZRT_SPLIT_EVALUATION : ZRT_SPLIT_ALL;
     if (evaluates)
         ZRT_TRY(train_samples_open(run, eval_files, split, held_out, &run->eval_data));

@@ -125,10 +125,11 @@ zrt_status train_samples_open(train_run *run, const tool_list *files, zrt_split 
         .split = split,
         .packing = options->packing,
         .skip_bad_lines = options->skip_bad_lines,
+        .context = run->context,
     };
     zrt_jsonl_counts counts;
     char text[32];
-    ZRT_TRY(zrt_tokenizer_end_token(run->tokenizer, &jsonl.end_token_id));
+    ZRT_TRY(zrt_agree(run->context, zrt_tokenizer_end_token(run->tokenizer, &jsonl.end_token_id)));
     ZRT_TRY(zrt_dataset_open_jsonl(files->words, (int)files->n_words, run->tokenizer, &jsonl, &counts, data_out));
     if (run->length == 0) {
         run->length = zrt_dataset_length(*data_out);
