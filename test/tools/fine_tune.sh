@@ -109,6 +109,21 @@ gives 'a full one of tokens' 0 'run folder' -- "$MPIEXEC" -np 2 "$train" --train
 [ -s bytes/model.safetensors ] && [ -s bytes/config.json ]
 point $? 'is written where it is asked for'
 
+# In the middle of an epoch of 8 steps, at another number of ranks: the same samples come, packed too.
+going=(--model base --train-file qa.jsonl "${qa[@]}" --lr-scheduler-type constant --learning-rate 0.003 --logging-steps 1 --eval-steps 0)
+for how in '' '--packing --seq-length 128'; do
+    rm -rf whole part
+    gives "a run${how:+, $how}" 0 'run folder' -- "$MPIEXEC" -np 2 "$train" "${going[@]}" $how --per-device-train-batch-size 4 --max-steps 12 --output-dir whole
+    gives 'cut off after 5 steps' 0 'run folder' -- \
+        "$MPIEXEC" -np 2 "$train" "${going[@]}" $how --per-device-train-batch-size 4 --max-steps 5 --save-steps 5 --output-dir part
+    gives 'goes on at one rank' 0 'going on after step 5' -- \
+        "$train" "${going[@]}" $how --per-device-train-batch-size 8 --max-steps 12 --save-steps 100 --resume-from-checkpoint auto --output-dir part
+    paste <(sed -n 's/.*"step": *\([0-9]*\).*"loss": *\([0-9.e+-]*\), *"grad.*/\1 \2/p; s/.*"step": *\([0-9]*\).*"loss": *\([0-9.e+-]*\), *"eval_loss.*/\1 \2/p' whole/metrics.jsonl) \
+        <(sed -n 's/.*"step": *\([0-9]*\).*"loss": *\([0-9.e+-]*\), *"grad.*/\1 \2/p; s/.*"step": *\([0-9]*\).*"loss": *\([0-9.e+-]*\), *"eval_loss.*/\1 \2/p' part/metrics.jsonl) |
+        awk '{ d = $2 - $4; if ($1 != $3 || d > 1e-4 || d < -1e-4) bad = 1; n++ } END { exit bad || n != 12 }'
+    point $? 'with the losses of the run that was not'
+done
+
 gives 'a plan' 0 'training: 60 samples' -- "$train" "${few[@]}" --train-file text.jsonl --plan
 
 gives 'zerort tokenize' 0 'tokens of 60 documents' -- "$zerort" tokenize base text.jsonl --out tokens.bin
