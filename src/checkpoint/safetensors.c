@@ -264,9 +264,10 @@ static const zrt__safetensors_entry *find_spelling(const zrt__safetensors *file,
         size_t n = strlen(prefixes[i]);
         if (strncmp(name, prefixes[i], n) == 0) {
             entry = zrt__safetensors_find(file, name + n);
-        } else if (strlen(name) + n < sizeof longer) {
-            snprintf(longer, sizeof longer, "%s%s", prefixes[i], name);
-            entry = zrt__safetensors_find(file, longer);
+        } else {
+            int length = snprintf(longer, sizeof longer, "%s%s", prefixes[i], name);
+            if (length > 0 && (size_t)length < sizeof longer)
+                entry = zrt__safetensors_find(file, longer);
         }
     }
     return entry;

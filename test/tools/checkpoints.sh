@@ -130,12 +130,33 @@ refused "another model's checkpoint" 'another model' "$MPIEXEC" -np 2 "$train" -
     --seq-length 16 --max-steps 2 --output-dir x6 --resume-from-checkpoint imported
 refused 'export of nothing' 'no checkpoint' "$zerort" export empty x7
 refused 'import over checkpoints' 'already' "$zerort" import "$ZRT_GOLDEN/gpt2" imported
-mkdir readonly && chmod 500 readonly
-if [ -w readonly ]; then
-    echo "# root writes everywhere: read-only folders are not tried"
+# Root writes everywhere, so it becomes somebody else for these.
+as_user=()
+if [ "$(id -u)" = 0 ]; then
+    as_user=(setpriv --reuid 65534 --regid 65534 --clear-groups env HOME=/nonexistent)
+    chmod -R a+rX . && mkdir others && chmod 777 others
 else
-    run "$train" "${few[@]}" --output-dir readonly --save-steps 1 --resume-from-checkpoint auto
-    [ "$status" = 1 ] && says "$err" readonly
-    point $? 'a folder without permission'
+    mkdir others
+fi
+if "${as_user[@]}" test -x "$train" -a -r text.txt -a -r whole/latest 2>/dev/null; then
+    chmod a-w whole
+    run "${as_user[@]}" "$train" "${few[@]}" --output-dir whole --save-steps 1 --resume-from-checkpoint auto
+    [ "$status" = 1 ] && [ "$(grep -c 'error:' "$err")" = 1 ] && says "$err" whole 'Permission denied'
+    point $? 'a read-only folder for resuming is refused'
+    ends 'another folder takes what comes after it' 0 "${as_user[@]}" "$train" "${few[@]}" --max-steps 9 --output-dir others/run \
+        --save-steps 9 --resume-from-checkpoint whole
+    chmod u+w whole
+else
+    echo "# no other user can run $train: read-only folders are not tried"
+fi
+mkdir full
+if unshare -rm mount -t tmpfs none full 2>/dev/null; then
+    # shellcheck disable=SC2016
+    ends 'a full disk does not end a run' 0 unshare -rm bash -c 'mount -t tmpfs -o size=1m none full && "$@"; status=$?; ls -A full/run; exit $status' bash \
+        "$MPIEXEC" -np 2 "$train" "${few[@]}" --max-steps 2 --output-dir full/run --save-steps 1
+    [ "$(grep -c 'was not saved.*No space left' "$err")" = 2 ] && ! grep -qE '^(\.tmp-)?checkpoint-' "$out"
+    point $? 'but says that nothing was saved, and leaves nothing of it'
+else
+    echo "# no file system can be mounted here: a full one is not tried"
 fi
 finish
