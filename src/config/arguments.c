@@ -71,9 +71,9 @@ static const zrt__argument arguments[] = {
      "end with the checkpoint that evaluated best; it stays"},
     {"metric_for_best_model", "checkpoints", ZRT__KEY_CHOICE, "\"eval_loss\"", 0, 0,
      "eval_loss|loss|eval_perplexity|perplexity|eval_accuracy|accuracy|eval_f1|f1", NULL,
-     "what the best is best in, with or without eval_; accuracy and f1 are of classifiers"},
+     "loss, perplexity, and of classifiers accuracy or f1, with or without eval_"},
     {"greater_is_better", "checkpoints", ZRT__KEY_BOOL, NULL, 0, 0, NULL, NULL,
-     "whether a greater metric is the better; where it is not given, of accuracy and f1"},
+     "whether the best has the greatest metric; where it is not given, that of accuracy and f1 is"},
     {"state_dict_type", "checkpoints", ZRT__KEY_CHOICE, NULL, 0, 0, "full|sharded", "zerort.state_dict.type",
      "what the run folder ends with. full: config.json and safetensors, written by rank 0; sharded: sharded_model, a "
      "file of "

@@ -17,9 +17,12 @@ fi
 limit=${SECONDS_AT_MOST:-240}
 run "$MPIEXEC" -np "${RANKS:-2}" "$train" --model "$MODEL" --train-file "$TRAIN" --eval-file "$TEST" \
     --prompt-column question --completion-column answer --num-train-epochs 3 --packing --seq-length 512 \
-    --lr-scheduler-type cosine --warmup-steps 2 --output-dir out "$@"
+    --lr-scheduler-type cosine --warmup-steps 2 --save-strategy epoch --save-total-limit 1 --load-best-model-at-end \
+    --metric-for-best-model perplexity --output-dir out "$@"
 [ "$status" = 0 ] && [ -s out/model.safetensors ] && [ -s out/tokenizer.json ]
 point $? 'three epochs of GSM8K leave a folder'
+says "$out" 'best: out/checkpoint-'
+point $? 'of the epoch with the least perplexity'
 [ "$status" = 0 ] || tail -n 8 "$err" | remark
 [ "$(grep -c eval_perplexity out/metrics.jsonl)" = 3 ]
 point $? 'with an evaluation of each'

@@ -15,12 +15,17 @@ if [ -z "$MODEL" ]; then
 fi
 limit=${SECONDS_AT_MOST:-240}
 run "$MPIEXEC" -np "${RANKS:-2}" "$train" --model "$MODEL" --task classification --train-file "$TRAIN" --eval-file "$TEST" \
-    --num-train-epochs 3 --output-dir out "$@"
+    --num-train-epochs 3 --save-strategy epoch --save-total-limit 1 --load-best-model-at-end --metric-for-best-model f1 --output-dir out "$@"
 [ "$status" = 0 ] && [ -s out/model.safetensors ] && [ -s out/tokenizer.json ]
 point $? 'three epochs of MRPC leave a folder'
 [ "$status" = 0 ] || tail -n 8 "$err" | remark
 [ "$(grep -c '"eval_accuracy": .*"eval_f1": ' out/metrics.jsonl)" = 3 ]
 point $? 'with accuracy and F1 of each'
+best=$(sed -n 's/^best: out\/checkpoint-//p' "$out")
+most=$(awk 'match($0, /"eval_f1": *[0-9.]+/) { f1 = substr($0, RSTART, RLENGTH); sub(/.*: */, "", f1); match($0, /"step": *[0-9]+/)
+    step = substr($0, RSTART, RLENGTH); sub(/.*: */, "", step); if (!n++ || f1 + 0 > most) { most = f1 + 0; at = step } } END { print at }' out/metrics.jsonl)
+[ -n "$best" ] && [ "$best" = "$most" ]
+point $? "it is that of the epoch with the best F1, step $best"
 losses=$(grep -o '"eval_loss": [0-9.]*' out/metrics.jsonl | awk '{ print $2 }' | tr '\n' ' ')
 awk '{ exit !(NF == 3 && $3 < $1) }' <<<"$losses"
 point $? "the loss of the test pairs falls: $losses"
