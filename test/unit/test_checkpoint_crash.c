@@ -194,7 +194,8 @@ static void materialise(const char *folder, int at)
             materialise(path, i);
         } else {
             FILE *file = fopen(path, "wb");
-            if (file == NULL || fwrite(made->data, 1, made->bytes, file) != made->bytes || fclose(file) != 0)
+            if (file == NULL || (made->bytes > 0 && fwrite(made->data, 1, made->bytes, file) != made->bytes) ||
+                fclose(file) != 0)
                 exit(99);
         }
         free(path);
