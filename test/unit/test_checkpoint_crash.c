@@ -122,7 +122,7 @@ static void write_node(int at, const io_call *call, size_t bytes)
         memset(file->data + file->bytes, 0, end - file->bytes);
         file->bytes = end;
     }
-    if (call->data != NULL)
+    if (call->data != NULL && bytes > 0)
         memcpy(file->data + call->offset, call->data, bytes);
 }
 
