@@ -118,7 +118,7 @@ static zrt_status steps(zrt_engine *engine, int first, double losses[STEPS])
 }
 
 /* Trains, saves while training goes on, and compares with a run that goes on from there. */
-static void comes_back(zrt_context *context, const char *folder, const kind *k)
+static void comes_back(zrt_context *context, const char *folder, const kind *k, const kind *then)
 {
     zrt_model *model = NULL;
     zrt_engine *engine = NULL, *again = NULL;
@@ -143,7 +143,7 @@ static void comes_back(zrt_context *context, const char *folder, const kind *k)
         status = zrt_engine_save_wait(engine);
     zrt_engine_destroy(&engine);
     if (status == ZRT_OK)
-        status = make_engine(context, model, k, &again);
+        status = make_engine(context, model, then, &again);
     if (status == ZRT_OK)
         status = zrt_engine_load(again, folder, NULL);
     const void *data = NULL;
@@ -158,7 +158,8 @@ static void comes_back(zrt_context *context, const char *folder, const kind *k)
     if (status == ZRT_OK)
         status = steps(again, STEPS, resumed);
     tap_ok_all(MPI_COMM_WORLD, status == ZRT_OK && memcmp(after, resumed, sizeof after) == 0,
-               "%s: losses after loading are bit-equal (%s)", k->name, status == ZRT_OK ? "" : zrt_error_message());
+               "%s%s: losses after loading are bit-equal (%s)", k->name, then != k ? ", then the other" : "",
+               status == ZRT_OK ? "" : zrt_error_message());
     tap_ok_all(MPI_COMM_WORLD, same_state && same_counters, "%s: user state and counters come back", k->name);
     zrt_engine_destroy(&again);
     zrt_model_destroy(&model);
@@ -249,7 +250,7 @@ static void bad_input(zrt_context *context, const char *folder)
 int main(int argc, char **argv)
 {
     zrt_context *context = NULL;
-    char folder[128] = "", command[256];
+    char folder[128] = "", command[256], run[200];
     if (zrt_init(&argc, &argv, &context) != ZRT_OK)
         return 1;
     if (zrt_rank(context) == 0) {
@@ -260,10 +261,15 @@ int main(int argc, char **argv)
     }
     MPI_Bcast(folder, sizeof folder, MPI_CHAR, 0, MPI_COMM_WORLD);
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
-        char run[200];
         snprintf(run, sizeof run, "%s/run%zu", folder, i);
-        comes_back(context, run, &kinds[i]);
+        comes_back(context, run, &kinds[i], &kinds[i]);
     }
+    const kind offloaded = {"stage 1, offloaded", "1", "fp16", "adamw_torch", "1", 0, "cpu", 0};
+    const kind kept = {"stage 1, not offloaded", "1", "fp16", "adamw_torch", "1", 0, NULL, 0};
+    snprintf(run, sizeof run, "%s/offloaded", folder);
+    comes_back(context, run, &offloaded, &kept);
+    snprintf(run, sizeof run, "%s/kept", folder);
+    comes_back(context, run, &kept, &offloaded);
     bad_input(context, folder);
     if (zrt_rank(context) == 0) {
         snprintf(command, sizeof command, "rm -rf %s", folder);

@@ -85,6 +85,11 @@ lowest=$(awk 'match($0, /"eval_loss": *[0-9.e+-]+/) {
 [ -n "$best" ] && [ "$best" = "checkpoint-$lowest" ]
 point $? "the best is loaded at the end ($best, step $lowest)"
 
+staging() { "$train" "${few[@]}" --plan "$@" 2>/dev/null </dev/null | sed -n 's/^ *staging of checkpoints *\([0-9]*\).*/\1/p'; }
+echo '{"zerort": {"checkpoint_staging_bytes": 1}}' >staging.json
+[ "$(staging)" -gt "$(staging --deepspeed staging.json)" ] && [ "$(staging --deepspeed staging.json)" -gt 0 ]
+point $? 'the plan shows the staging memory, as long as zerort.checkpoint_staging_bytes says'
+
 refused 'a run folder that is taken' --resume-from-checkpoint "$train" "${few[@]}" --output-dir whole
 refused 'must without a checkpoint' 'holds no checkpoint' "$MPIEXEC" -np 2 "$train" "${few[@]}" --output-dir empty --resume-from-checkpoint must
 refused 'a folder that is not there' nowhere "$train" "${few[@]}" --resume-from-checkpoint nowhere --output-dir x1
