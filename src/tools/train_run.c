@@ -320,6 +320,9 @@ static zrt_status begin_folder(train_run *run)
     char *json = NULL;
     ZRT_TRY(zrt_config_print(run->config, zrt_size(run->context), zrt_model_get_info(run->model)->hidden_size, &json));
     zrt_status status = write_plan(run);
+    /* At once, so that a checkpoint of a run that did not end is exported with it. */
+    if (status == ZRT_OK && run->is_jsonl)
+        status = train_samples_copy_tokenizer(run, run->folder);
     /* Last, because it is what marks the folder as a run's. */
     if (status == ZRT_OK)
         status = run_folder_write(run->folder, "resolved.json", json);

@@ -41,7 +41,7 @@ static zrt_status save_full(train_run *run)
                       : is_set(run, "bf16.enabled") ? ZRT_BFLOAT16
                                                     : ZRT_FLOAT32;
     zrt_status status = zrt_engine_save_pretrained(run->engine, run->folder ? run->folder : "", dtype);
-    if (status == ZRT_OK && zrt_rank(run->context) == 0)
+    if (status == ZRT_OK && zrt_rank(run->context) == 0 && !run->is_jsonl)
         status = train_samples_copy_tokenizer(run, run->folder);
     return tool_agree(run->context, status);
 }

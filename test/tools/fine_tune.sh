@@ -100,6 +100,8 @@ for file in model.safetensors config.json tokenizer.json tokenizer_config.json g
     cmp -s "whole/$file" "exported/$file" || { echo "# $file differs"; same=1; }
 done
 point $same 'makes the same folder of it, byte for byte, with the tokenizer'
+[ whole/tokenizer.json -ot whole/resolved.json ] || [ ! whole/tokenizer.json -nt whole/resolved.json ]
+point $? 'a run has its tokenizer from the start'
 gives 'and it is a start' 0 'going on after step 0' -- \
     "$train" "${short[@]}" --resume-from-checkpoint shards/sharded_model --output-dir started
 gives 'both in contradiction' 2 'state_dict_type' 'give one of them' -- \
