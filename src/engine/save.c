@@ -89,6 +89,12 @@ typedef struct shard_piece {
     bool on_host;
 } shard_piece;
 
+/* Whether the host has what the optimizer updates. */
+static bool is_on_host(const zrt_engine *engine)
+{
+    return engine->runtime.device->ops == &zrt__device_cpu_ops || engine->settings.zero.offload != ZRT__OFFLOAD_NONE;
+}
+
 /* Elements of this rank's dataset from `first` on. */
 static shard_piece piece_at(const zrt_engine *engine, int dataset, int64_t first)
 {
@@ -104,8 +110,7 @@ static shard_piece piece_at(const zrt_engine *engine, int dataset, int64_t first
                              .n = b + 1 < layout->n_buffers ? layout->buffers[b + 1].start - first : INT64_MAX};
     shard_piece piece = {.dtype = flat->trainable ? ZRT_FLOAT32 : engine->settings.zero.compute_dtype,
                          .n = buffer->slice - within,
-                         .on_host = engine->runtime.device->ops == &zrt__device_cpu_ops ||
-                                    (flat->trainable && engine->settings.zero.offload != ZRT__OFFLOAD_NONE)};
+                         .on_host = flat->trainable && is_on_host(engine)};
     int64_t left = flat->n_elements - in_flat;
     piece.filled = left < 0 ? 0 : left < piece.n ? left : piece.n;
     bool whole = !flat->trainable && flat->kind == ZRT__FLAT_RESIDENT;
@@ -355,11 +360,12 @@ zrt_status zrt_engine_save_async(zrt_engine *engine, const char *folder, const z
         status = fill_manifest(engine, options != NULL ? options : &none, &manifest);
     status = zrt__group_agree(world, status);
     if (status == ZRT_OK) {
-        zrt__save_request request = {.folder = s->folder,
-                                     .manifest = &manifest,
-                                     .source = {engine, copy_values, convert_values, lend_values},
-                                     .keep_last = options != NULL ? options->keep_last : 0,
-                                     .keep_best = options != NULL ? options->keep_best : 0};
+        zrt__save_request request = {
+            .folder = s->folder,
+            .manifest = &manifest,
+            .source = {engine, copy_values, convert_values, is_on_host(engine) ? lend_values : NULL},
+            .keep_last = options != NULL ? options->keep_last : 0,
+            .keep_best = options != NULL ? options->keep_best : 0};
         status = zrt__saver_start(s->saver, &request);
     }
     zrt__manifest_free(&manifest);
