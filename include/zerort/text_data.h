@@ -53,6 +53,11 @@ typedef struct zrt_jsonl_counts {
 ZRT_EXPORT zrt_status zrt_dataset_open_jsonl(const char *const *paths, int n_paths, const zrt_tokenizer *tokenizer,
                                              const zrt_jsonl_options *options, zrt_jsonl_counts *counts_out,
                                              zrt_dataset **dataset_out);
+/* Both parts at once, encoded once: what is trained on, and what held_out_fraction holds out. `split` is not read. */
+ZRT_EXPORT zrt_status zrt_dataset_open_jsonl_split(const char *const *paths, int n_paths,
+                                                   const zrt_tokenizer *tokenizer, const zrt_jsonl_options *options,
+                                                   zrt_jsonl_counts *counts_out, zrt_dataset **train_out,
+                                                   zrt_dataset **held_out_out);
 /* Tokens a row. Local. */
 ZRT_EXPORT int64_t zrt_dataset_length(const zrt_dataset *dataset);
 /* True when rows are single labels' texts: classification. Local. */

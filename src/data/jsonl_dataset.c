@@ -26,7 +26,8 @@ static zrt_status add_field(zrt_dataset *dataset, const char *name, bool has_len
     return ZRT_OK;
 }
 
-static zrt_status finish(const zrt_jsonl_options *options, const zrt__jsonl_result *result, zrt_dataset *dataset)
+static zrt_status finish(const zrt_jsonl_options *options, const zrt__jsonl_result *result, bool held_out,
+                         zrt_dataset *dataset)
 {
     zrt__samples *samples = dataset->samples;
 
@@ -36,7 +37,7 @@ static zrt_status finish(const zrt_jsonl_options *options, const zrt__jsonl_resu
         if (options->longest > 0 && dataset->length > options->longest)
             dataset->length = options->longest;
     }
-    if (samples->n == 0 && options->split == ZRT_SPLIT_EVALUATION)
+    if (samples->n == 0 && held_out)
         return zrt__fail(ZRT_ERR_INPUT, "%s: too few samples to hold some out for evaluation; give an evaluation file",
                          result->last_path);
     if (samples->n == 0)
@@ -80,24 +81,30 @@ static zrt_status check(const zrt_tokenizer *tokenizer, int n_paths, const zrt_j
     return ZRT_OK;
 }
 
-zrt_status zrt_dataset_open_jsonl(const char *const *paths, int n_paths, const zrt_tokenizer *tokenizer,
-                                  const zrt_jsonl_options *options, zrt_jsonl_counts *counts_out,
-                                  zrt_dataset **dataset_out)
+static zrt_status make(zrt_dataset **dataset_out)
+{
+    zrt_dataset *dataset = zrt__calloc(1, sizeof *dataset);
+
+    if (dataset != NULL)
+        dataset->samples = zrt__calloc(1, sizeof *dataset->samples);
+    *dataset_out = dataset;
+    return dataset != NULL && dataset->samples != NULL ? ZRT_OK : ZRT_ERR_MEMORY;
+}
+
+typedef struct outputs {
+    zrt_dataset *rest, *held_out; /* NULL: not wanted; both the same: all */
+    zrt_jsonl_counts counts;
+} outputs;
+
+static zrt_status read_into(const char *const *paths, int n_paths, const zrt_tokenizer *tokenizer,
+                            const zrt_jsonl_options *options, zrt_status status, outputs *out)
 {
     const zrt__group *group = options->context != NULL ? zrt__context_world(options->context) : NULL;
     zrt__jsonl_result result = {0};
     zrt_jsonl_options mine = *options;
     zrt__data_path *expanded = NULL;
     size_t n_expanded = 0;
-    zrt_dataset *dataset;
-    zrt_status status;
 
-    *dataset_out = NULL;
-    ZRT_TRY(check(tokenizer, n_paths, options)); /* of what all ranks give alike */
-    dataset = zrt__calloc(1, sizeof *dataset);
-    if (dataset != NULL)
-        dataset->samples = zrt__calloc(1, sizeof *dataset->samples);
-    status = dataset != NULL && dataset->samples != NULL ? ZRT_OK : ZRT_ERR_MEMORY;
     if (status == ZRT_OK)
         status = zrt__data_paths_expand(paths, n_paths, &expanded, &n_expanded);
     if (group != NULL)
@@ -105,17 +112,61 @@ zrt_status zrt_dataset_open_jsonl(const char *const *paths, int n_paths, const z
     if (group != NULL && mine.n_threads == 0)
         mine.n_threads = zrt__context_placement(options->context)->n_threads;
     if (status == ZRT_OK)
-        status = zrt__jsonl_read(group, tokenizer, &mine, expanded, n_expanded, dataset->samples, &result);
-    if (status == ZRT_OK)
-        status = finish(options, &result, dataset);
+        status = zrt__jsonl_read(group, tokenizer, &mine, expanded, n_expanded,
+                                 out->rest != NULL ? out->rest->samples : NULL,
+                                 out->held_out != NULL ? out->held_out->samples : NULL, &result);
+    if (status == ZRT_OK && out->rest != NULL)
+        status = finish(options, &result, false, out->rest);
+    if (status == ZRT_OK && out->held_out != NULL && out->held_out != out->rest)
+        status = finish(options, &result, true, out->held_out);
     if (group != NULL)
         status = zrt__group_agree(group, status);
     zrt__data_paths_destroy(&expanded, n_expanded);
+    out->counts = result.counts;
+    return status;
+}
+
+zrt_status zrt_dataset_open_jsonl(const char *const *paths, int n_paths, const zrt_tokenizer *tokenizer,
+                                  const zrt_jsonl_options *options, zrt_jsonl_counts *counts_out,
+                                  zrt_dataset **dataset_out)
+{
+    outputs out = {0};
+    zrt_dataset *dataset;
+
+    *dataset_out = NULL;
+    ZRT_TRY(check(tokenizer, n_paths, options)); /* of what all ranks give alike */
+    zrt_status status = make(&dataset);
+    out.rest = options->split != ZRT_SPLIT_EVALUATION ? dataset : NULL;
+    out.held_out = options->split != ZRT_SPLIT_TRAIN ? dataset : NULL;
+    status = read_into(paths, n_paths, tokenizer, options, status, &out);
     if (counts_out != NULL)
-        *counts_out = result.counts;
+        *counts_out = out.counts;
     if (status != ZRT_OK)
         zrt_dataset_destroy(&dataset);
     *dataset_out = dataset;
+    return status;
+}
+
+zrt_status zrt_dataset_open_jsonl_split(const char *const *paths, int n_paths, const zrt_tokenizer *tokenizer,
+                                        const zrt_jsonl_options *options, zrt_jsonl_counts *counts_out,
+                                        zrt_dataset **train_out, zrt_dataset **held_out_out)
+{
+    outputs out = {0};
+
+    *train_out = *held_out_out = NULL;
+    ZRT_TRY(check(tokenizer, n_paths, options));
+    zrt_status status = make(&out.rest);
+    if (status == ZRT_OK)
+        status = make(&out.held_out);
+    status = read_into(paths, n_paths, tokenizer, options, status, &out);
+    if (counts_out != NULL)
+        *counts_out = out.counts;
+    if (status != ZRT_OK) {
+        zrt_dataset_destroy(&out.rest);
+        zrt_dataset_destroy(&out.held_out);
+    }
+    *train_out = out.rest;
+    *held_out_out = out.held_out;
     return status;
 }
 

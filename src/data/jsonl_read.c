@@ -231,21 +231,19 @@ static zrt_status read_batch(jsonl_reading *reading, zrt__text_reader *reader, b
     return ZRT_OK;
 }
 
-/* The part of a file's samples that belongs to the split goes to the dataset. */
-static zrt_status take_file(jsonl_reading *reading, zrt__samples *to)
+/* The end of a file's samples is held out. */
+static zrt_status take_file(jsonl_reading *reading, zrt__samples *to, zrt__samples *held_out)
 {
-    const zrt_jsonl_options *options = reading->options;
     const zrt__samples *from = &reading->of_file;
-    size_t first = 0, end = from->n;
+    size_t end = from->n;
 
-    if (options->split != ZRT_SPLIT_ALL)
-        end = from->n - (size_t)llrint((double)from->n * options->held_out_fraction);
-    if (options->split == ZRT_SPLIT_EVALUATION) {
-        first = end;
-        end = from->n;
+    if (to != held_out)
+        end -= (size_t)llrint((double)from->n * reading->options->held_out_fraction);
+    for (size_t i = 0; i < from->n; i++) {
+        zrt__samples *part = i < end ? to : held_out;
+        if (part != NULL)
+            ZRT_TRY(zrt__samples_append(part, from->tokens.data + from->samples[i].first, from->samples[i]));
     }
-    for (size_t i = first; i < end; i++)
-        ZRT_TRY(zrt__samples_append(to, from->tokens.data + from->samples[i].first, from->samples[i]));
     return ZRT_OK;
 }
 
@@ -254,7 +252,7 @@ static zrt_status agree(const jsonl_reading *reading, zrt_status status)
     return reading->group != NULL ? zrt__group_agree(reading->group, status) : status;
 }
 
-static zrt_status read_file(jsonl_reading *reading, const char *path, zrt__samples *to)
+static zrt_status read_file(jsonl_reading *reading, const char *path, zrt__samples *to, zrt__samples *held_out)
 {
     zrt__text_reader *reader = NULL;
     int64_t before = reading->result->counts.n_read;
@@ -270,7 +268,7 @@ static zrt_status read_file(jsonl_reading *reading, const char *path, zrt__sampl
     ZRT_TRY(status);
     if (reading->result->counts.n_read == before)
         return zrt__fail(ZRT_ERR_INPUT, "%s: is empty; leave it out", path);
-    return agree(reading, take_file(reading, to));
+    return agree(reading, take_file(reading, to, held_out));
 }
 
 /* How many blocks of a batch each rank has. */
@@ -288,7 +286,8 @@ static zrt_status share_blocks(jsonl_reading *reading, size_t n_blocks)
 }
 
 zrt_status zrt__jsonl_read(const zrt__group *group, const zrt_tokenizer *tokenizer, const zrt_jsonl_options *options,
-                           const zrt__data_path *paths, size_t n_paths, zrt__samples *to, zrt__jsonl_result *result_out)
+                           const zrt__data_path *paths, size_t n_paths, zrt__samples *to, zrt__samples *held_out,
+                           zrt__jsonl_result *result_out)
 {
     jsonl_reading reading = {.options = options, .tokenizer = tokenizer, .group = group, .result = result_out};
     size_t n_blocks = 0;
@@ -305,7 +304,7 @@ zrt_status zrt__jsonl_read(const zrt__group *group, const zrt_tokenizer *tokeniz
     if (status == ZRT_OK)
         status = share_blocks(&reading, n_blocks);
     for (size_t i = 0; status == ZRT_OK && i < n_paths; i++)
-        status = read_file(&reading, paths[i].path, to);
+        status = read_file(&reading, paths[i].path, to, held_out);
     for (size_t i = 0; reading.blocks != NULL && i < n_blocks; i++) {
         zrt__bytes_release(&reading.blocks[i].text.text);
         zrt__samples_release(&reading.blocks[i].samples);

@@ -197,23 +197,21 @@ static zrt_dataset_options part_of(const train_run *run)
 static zrt_status open_samples(train_run *run)
 {
     const train_options *options = run->options;
-    const tool_list *eval_files = options->eval_files.n_words ? &options->eval_files : &options->train_files;
-    double held_out = options->eval_files.n_words ? 0 : options->validation_percent / 100;
-    bool evaluates = options->eval_files.n_words || held_out > 0;
-    zrt_split split = held_out > 0 ? ZRT_SPLIT_TRAIN : ZRT_SPLIT_ALL;
-    ZRT_TRY(train_samples_open(run, &options->train_files, split, held_out, &run->train_data));
+    bool has_files = options->eval_files.n_words > 0;
+    double held_out = has_files ? 0 : options->validation_percent / 100;
+    ZRT_TRY(train_samples_open(run, &options->train_files, held_out, &run->train_data,
+                               held_out > 0 ? &run->eval_data : NULL));
     zrt_status status = check_samples(run, run->train_data);
     if (status == ZRT_OK)
         status = open_loader(run, run->train_data, true, &run->train_loader);
     if (status == ZRT_OK)
         status = count_steps(run);
     ZRT_TRY(zrt_agree(run->context, status)); /* before ranks read together again */
-    split = held_out > 0 ? ZRT_SPLIT_EVALUATION : ZRT_SPLIT_ALL;
-    if (evaluates)
-        ZRT_TRY(train_samples_open(run, eval_files, split, held_out, &run->eval_data));
-    if (evaluates)
+    if (has_files)
+        ZRT_TRY(train_samples_open(run, &options->eval_files, 0, &run->eval_data, NULL));
+    if (has_files)
         ZRT_TRY(check_samples(run, run->eval_data));
-    return evaluates ? open_loader(run, run->eval_data, false, &run->eval_loader) : ZRT_OK;
+    return run->eval_data ? open_loader(run, run->eval_data, false, &run->eval_loader) : ZRT_OK;
 }
 
 static zrt_status open_data(train_run *run)
@@ -252,8 +250,7 @@ static zrt_status plan_steps(train_run *run)
     zrt_dataset_options part = part_of(run);
     part.split = part.held_out_fraction > 0 ? ZRT_SPLIT_TRAIN : ZRT_SPLIT_ALL;
     if (run->is_jsonl) { /* whose samples say how long a row is */
-        ZRT_TRY(
-            train_samples_open(run, &run->options->train_files, part.split, part.held_out_fraction, &run->train_data));
+        ZRT_TRY(train_samples_open(run, &run->options->train_files, part.held_out_fraction, &run->train_data, NULL));
         return count_steps(run);
     }
     if (run->settings.max_steps > 0)

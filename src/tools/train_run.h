@@ -44,9 +44,9 @@ zrt_status train_run_open_data(train_run *run);
 zrt_status train_run_plan_steps(train_run *run);
 /* Opens the tokenizer where there is one to open. */
 zrt_status train_samples_open_tokenizer(train_run *run);
-/* Opens JSONL files and says on rank 0 what became of their lines. */
-zrt_status train_samples_open(train_run *run, const tool_list *files, zrt_split split, double held_out_fraction,
-                              zrt_dataset **data_out);
+/* Opens JSONL files and says on rank 0 what became of their lines. held_out_out NULL: what is held out is left out. */
+zrt_status train_samples_open(train_run *run, const tool_list *files, double held_out_fraction, zrt_dataset **data_out,
+                              zrt_dataset **held_out_out);
 /* Copies the tokenizer's files into a folder. Local. */
 zrt_status train_samples_copy_tokenizer(const train_run *run, const char *folder);
 

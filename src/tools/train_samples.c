@@ -92,10 +92,6 @@ zrt_status train_samples_open_tokenizer(train_run *run)
 static void say_counts(const train_run *run, const char *what, const zrt_jsonl_counts *counts, const zrt_dataset *data)
 {
     int64_t n_kept = counts->n_read - counts->n_bad - counts->n_empty;
-    if (strcmp(what, "held out") == 0) { /* of lines that were counted already */
-        printf("evaluation: %lld rows of %lld held out\n", (long long)zrt_dataset_n_rows(data), (long long)run->length);
-        return;
-    }
     printf("%s: %lld samples of %lld lines", what, (long long)n_kept, (long long)counts->n_read);
     if (counts->n_bad > 0)
         printf(", %lld bad lines skipped", (long long)counts->n_bad);
@@ -106,8 +102,8 @@ static void say_counts(const train_run *run, const char *what, const zrt_jsonl_c
            run->options->packing ? ", packed" : "");
 }
 
-zrt_status train_samples_open(train_run *run, const tool_list *files, zrt_split split, double held_out_fraction,
-                              zrt_dataset **data_out)
+zrt_status train_samples_open(train_run *run, const tool_list *files, double held_out_fraction, zrt_dataset **data_out,
+                              zrt_dataset **held_out_out)
 {
     const train_options *options = run->options;
     const zrt_model_info *info = zrt_model_get_info(run->model);
@@ -122,7 +118,7 @@ zrt_status train_samples_open(train_run *run, const tool_list *files, zrt_split 
         .vocab_size = info->vocab_size,
         .n_classes = info->n_classes,
         .held_out_fraction = held_out_fraction,
-        .split = split,
+        .split = held_out_fraction > 0 ? ZRT_SPLIT_TRAIN : ZRT_SPLIT_ALL,
         .packing = options->packing,
         .skip_bad_lines = options->skip_bad_lines,
         .context = run->context,
@@ -130,18 +126,22 @@ zrt_status train_samples_open(train_run *run, const tool_list *files, zrt_split 
     zrt_jsonl_counts counts;
     char text[32];
     ZRT_TRY(zrt_agree(run->context, zrt_tokenizer_end_token(run->tokenizer, &jsonl.end_token_id)));
-    ZRT_TRY(zrt_dataset_open_jsonl(files->words, (int)files->n_words, run->tokenizer, &jsonl, &counts, data_out));
+    int n_files = (int)files->n_words;
+    if (held_out_out)
+        ZRT_TRY(zrt_dataset_open_jsonl_split(files->words, n_files, run->tokenizer, &jsonl, &counts, data_out,
+                                             held_out_out));
+    else
+        ZRT_TRY(zrt_dataset_open_jsonl(files->words, n_files, run->tokenizer, &jsonl, &counts, data_out));
     if (run->length == 0) {
         run->length = zrt_dataset_length(*data_out);
         snprintf(text, sizeof text, "%lld", (long long)run->length);
         ZRT_TRY(zrt_config_set_argument(run->config, "seq_length", text));
     }
     if (zrt_rank(run->context) == 0)
-        say_counts(run,
-                   split == ZRT_SPLIT_EVALUATION   ? "held out"
-                   : files == &options->eval_files ? "evaluation"
-                                                   : "training",
-                   &counts, *data_out);
+        say_counts(run, files == &options->eval_files ? "evaluation" : "training", &counts, *data_out);
+    if (zrt_rank(run->context) == 0 && held_out_out)
+        printf("evaluation: %lld rows of %lld held out\n", (long long)zrt_dataset_n_rows(*held_out_out),
+               (long long)run->length);
     return ZRT_OK;
 }
 

@@ -68,6 +68,31 @@ static void together(const zrt_context *context, const zrt_tokenizer *tokenizer,
     zrt_dataset_destroy(&alone);
 }
 
+/* Both parts at once are what each is by itself. */
+static void both_parts(const zrt_context *context, const zrt_tokenizer *tokenizer)
+{
+    const char *path = scratch_path("many.jsonl");
+    zrt_jsonl_options options = {.held_out_fraction = 0.07, .end_token_id = -1, .context = context};
+    zrt_dataset *train = NULL, *held_out = NULL, *parts[2] = {NULL, NULL};
+    zrt_jsonl_counts a = {0}, b = {0};
+    zrt_status status = zrt_dataset_open_jsonl_split(&path, 1, tokenizer, &options, &a, &train, &held_out);
+    options.split = ZRT_SPLIT_TRAIN;
+    if (status == ZRT_OK)
+        status = open_file(NULL, tokenizer, path, options, &b, &parts[0]);
+    options.split = ZRT_SPLIT_EVALUATION;
+    if (status == ZRT_OK)
+        status = open_file(NULL, tokenizer, path, options, &b, &parts[1]);
+    tap_ok_all(MPI_COMM_WORLD,
+               status == ZRT_OK && same_rows(train, parts[0]) && same_rows(held_out, parts[1]) &&
+                   zrt_dataset_n_rows(train) + zrt_dataset_n_rows(held_out) == N_LINES && memcmp(&a, &b, sizeof a) == 0,
+               "both parts at once: %lld and %lld rows", train != NULL ? (long long)zrt_dataset_n_rows(train) : -1,
+               held_out != NULL ? (long long)zrt_dataset_n_rows(held_out) : -1);
+    for (int i = 0; i < 2; i++)
+        zrt_dataset_destroy(&parts[i]);
+    zrt_dataset_destroy(&train);
+    zrt_dataset_destroy(&held_out);
+}
+
 static void refused(const zrt_context *context, const zrt_tokenizer *tokenizer, const char *path, const char *word,
                     const char *other, const char *what)
 {
@@ -112,6 +137,7 @@ int main(int argc, char **argv)
     together(context, tokenizer, "few.jsonl", (zrt_jsonl_options){.length = 12}, "fewer blocks than ranks");
     together(context, tokenizer, "bad.jsonl", (zrt_jsonl_options){.skip_bad_lines = true}, "bad lines skipped");
     together(context, tokenizer, "first.jsonl", (zrt_jsonl_options){.skip_bad_lines = true}, "the first lines bad");
+    both_parts(context, tokenizer);
     refused(context, tokenizer, scratch_path("bad.jsonl"), "line 9001:", "not JSON", "the first of two bad lines");
     refused(context, tokenizer, scratch_path("first.jsonl"), "line 1:", "not JSON", "the very first line");
     refused(context, tokenizer, scratch_path("empty.jsonl"), "empty", "empty.jsonl", "an empty file");
