@@ -63,7 +63,8 @@ AS_IF([test -n "$NVCC"], [
   AS_IF([test -z "$zrt_cuda_lib"], [zrt_cuda=no])
 ])
 AS_IF([test $zrt_cuda = yes], [
-  ZRT_CUDA_LIBS="-L$zrt_cuda_lib -lcudart_static -lrt -lpthread -ldl"
+  # libstdc++: of the headers that CUB brings
+  ZRT_CUDA_LIBS="-L$zrt_cuda_lib -lcudart_static -lstdc++ -lrt -lpthread -ldl"
   zrt_arches=`AS_ECHO(["$with_cuda_arch"]) | tr ', ' '\n\n' | $SED -e '/^$/d' -e 's/^sm_//' | sort -n | tr '\n' ' '`
   zrt_arch_last=
   for zrt_arch in $zrt_arches; do

@@ -38,8 +38,8 @@ typedef struct functions {
 typedef struct shape {
     int64_t rows, columns, inner;
     int32_t a_dtype, b_dtype, c_dtype;
-    int32_t trans_a, trans_b, has_bias, beta, sums; /* sums: 0 none, 1 of A, 2 of B */
-    uint32_t alignment_a, alignment_b, alignment_c, alignment_d;
+    int32_t trans_a, trans_b, has_bias, beta, epilogue, has_aux;
+    uint32_t alignment_a, alignment_b, alignment_c, alignment_d, alignment_aux, unused0;
     size_t workspace;
 } shape;
 
@@ -70,12 +70,6 @@ static zrt_status check(const zrt__cuda_blas *blas, const zrt__device *device, c
 
 static zrt_status load(functions *lt)
 {
-#ifdef ZRT_CUDA_EMULATION
-#define TAKE(name) lt->name = name;
-    FUNCTIONS(TAKE)
-#undef TAKE
-    return ZRT_OK;
-#else
     static const char *const names[] = {
 #define NAME(name) #name,
         FUNCTIONS(NAME)
@@ -94,7 +88,6 @@ static zrt_status load(functions *lt)
     FUNCTIONS(TAKE)
 #undef TAKE
     return ZRT_OK;
-#endif
 }
 
 zrt_status zrt__cuda_blas_create(zrt__cuda_device *device, zrt__cuda_blas **blas_out)
@@ -170,13 +163,26 @@ static shape shape_of(const zrt__cuda_product *p, size_t workspace)
     s.trans_b = p->trans_b;
     s.has_bias = p->bias != NULL;
     s.beta = p->accumulate || p->add != NULL;
-    s.sums = p->sums_a != NULL ? 1 : p->sums_b != NULL ? 2 : 0;
+    s.epilogue = (int32_t)p->epilogue;
+    s.has_aux = p->aux != NULL;
     s.alignment_a = alignment_of(p->a);
     s.alignment_b = alignment_of(p->b);
     s.alignment_c = alignment_of(p->add != NULL ? p->add : p->c);
     s.alignment_d = alignment_of(p->c);
+    s.alignment_aux = alignment_of(p->aux);
     s.workspace = workspace;
     return s;
+}
+
+static cublasLtEpilogue_t epilogue_of(const shape *s)
+{
+    if (s->epilogue == ZRT__CUDA_DGELU)
+        return CUBLASLT_EPILOGUE_DGELU;
+    if (s->epilogue == ZRT__CUDA_GELU && s->has_aux)
+        return s->has_bias ? CUBLASLT_EPILOGUE_GELU_AUX_BIAS : CUBLASLT_EPILOGUE_GELU_AUX;
+    if (s->epilogue == ZRT__CUDA_GELU)
+        return s->has_bias ? CUBLASLT_EPILOGUE_GELU_BIAS : CUBLASLT_EPILOGUE_GELU;
+    return s->has_bias ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_DEFAULT;
 }
 
 /* cuBLASLt thinks in columns: it computes the transpose, C' = B' A', and our second factor is its A. */
@@ -184,10 +190,7 @@ static cublasStatus_t describe(zrt__cuda_blas *blas, const shape *s, planned *p)
 {
     const functions *lt = &blas->lt;
     cublasOperation_t first = s->trans_b ? CUBLAS_OP_T : CUBLAS_OP_N, second = s->trans_a ? CUBLAS_OP_T : CUBLAS_OP_N;
-    cublasLtEpilogue_t epilogue = s->sums == 1   ? CUBLASLT_EPILOGUE_BGRADB
-                                  : s->sums == 2 ? CUBLASLT_EPILOGUE_BGRADA
-                                  : s->has_bias  ? CUBLASLT_EPILOGUE_BIAS
-                                                 : CUBLASLT_EPILOGUE_DEFAULT;
+    cublasLtEpilogue_t epilogue = epilogue_of(s);
     cudaDataType_t bias_type = type_of((zrt_dtype)s->c_dtype);
     cublasStatus_t status;
 #define DO(call)                             \
@@ -202,8 +205,10 @@ static cublasStatus_t describe(zrt__cuda_blas *blas, const shape *s, planned *p)
     SET(CUBLASLT_MATMUL_DESC_TRANSA, first);
     SET(CUBLASLT_MATMUL_DESC_TRANSB, second);
     SET(CUBLASLT_MATMUL_DESC_EPILOGUE, epilogue);
-    if (epilogue != CUBLASLT_EPILOGUE_DEFAULT)
+    if (s->has_bias)
         SET(CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, bias_type);
+    if (s->has_aux)
+        SET(CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, s->columns);
     uint64_t a_rows = (uint64_t)(s->trans_b ? s->inner : s->columns),
              a_columns = (uint64_t)(s->trans_b ? s->columns : s->inner);
     uint64_t b_rows = (uint64_t)(s->trans_a ? s->rows : s->inner),
@@ -293,8 +298,8 @@ static zrt_status find(zrt__cuda_blas *blas, const zrt__device *device, const sh
     cublasStatus_t error = describe(blas, key, p);
     if (error == CUBLAS_STATUS_SUCCESS)
         error = choose(blas, key, p);
-    else if (key->sums != 0)
-        error = CUBLAS_STATUS_SUCCESS; /* without them, then */
+    else if (key->epilogue != ZRT__CUDA_PLAIN)
+        error = CUBLAS_STATUS_SUCCESS; /* without it, then */
     if (error != CUBLAS_STATUS_SUCCESS) {
         forget(blas, p);
         return check(blas, device, error, "planning a matrix product");
@@ -314,19 +319,19 @@ zrt_status zrt__cuda_multiply(zrt__stream *stream, const zrt__cuda_product *prod
     planned *p = NULL;
     ZRT_TRY(find(blas, stream->device, &key, &p));
     if (!p->possible) {
-        if (key.sums != 0)
+        if (key.epilogue != ZRT__CUDA_PLAIN)
             return ZRT_ERR_NOT_SUPPORTED;
         return zrt__fail(ZRT_ERR_NOT_SUPPORTED,
                          "cuBLASLt has no algorithm for a product of %" PRId64 " x %" PRId64 " x %" PRId64 " in %s",
                          key.rows, key.columns, key.inner, zrt_dtype_name(product->a_dtype));
     }
-    const void *vector = product->sums_a != NULL   ? product->sums_a
-                         : product->sums_b != NULL ? product->sums_b
-                                                   : product->bias;
     cublasStatus_t error = CUBLAS_STATUS_SUCCESS;
-    if (vector != NULL)
-        error = blas->lt.cublasLtMatmulDescSetAttribute(p->operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &vector,
-                                                        sizeof vector);
+    if (product->bias != NULL)
+        error = blas->lt.cublasLtMatmulDescSetAttribute(p->operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &product->bias,
+                                                        sizeof product->bias);
+    if (error == CUBLAS_STATUS_SUCCESS && product->aux != NULL)
+        error = blas->lt.cublasLtMatmulDescSetAttribute(p->operation, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER,
+                                                        &product->aux, sizeof product->aux);
     if (error == CUBLAS_STATUS_SUCCESS)
         error = blas->lt.cublasLtMatmul(blas->handle, p->operation, &one, product->b, p->a, product->a, p->b,
                                         key.beta ? &one : &zero, product->add != NULL ? product->add : product->c, p->c,

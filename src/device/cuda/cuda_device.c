@@ -270,7 +270,7 @@ static zrt_status cuda_allocate(zrt__device *device, zrt__memory_class memory_cl
             cudaFree(data);
         return status;
     }
-    atomic_fetch_add(&cuda->allocated, bytes);
+    __atomic_fetch_add(&cuda->allocated, bytes, __ATOMIC_SEQ_CST);
     *data_out = data;
     return ZRT_OK;
 }
@@ -283,12 +283,12 @@ static void cuda_release(zrt__device *device, zrt__memory_class memory_class, vo
         cudaFreeHost(data);
     else
         cudaFree(data);
-    atomic_fetch_sub(&((zrt__cuda_device *)device)->allocated, bytes);
+    __atomic_fetch_sub(&((zrt__cuda_device *)device)->allocated, bytes, __ATOMIC_SEQ_CST);
 }
 
 static size_t cuda_allocated_bytes(const zrt__device *device)
 {
-    return atomic_load(&((zrt__cuda_device *)(uintptr_t)device)->allocated);
+    return __atomic_load_n(&((zrt__cuda_device *)(uintptr_t)device)->allocated, __ATOMIC_SEQ_CST);
 }
 
 zrt_status zrt__cuda_fault_status(const zrt__cuda_device *device)
@@ -318,16 +318,16 @@ zrt_status zrt__cuda_fault_status(const zrt__cuda_device *device)
 void zrt__cuda_device_fail(zrt__device *device, zrt_status status, const char *message)
 {
     zrt__cuda_device *cuda = (zrt__cuda_device *)device;
-    if (atomic_exchange(&cuda->failure_claimed, true))
+    if (__atomic_exchange_n(&cuda->failure_claimed, true, __ATOMIC_SEQ_CST))
         return;
     snprintf(cuda->failure, sizeof cuda->failure, "%s", message);
-    atomic_store(&cuda->failure_status, (int)status);
+    __atomic_store_n(&cuda->failure_status, (int)status, __ATOMIC_SEQ_CST);
 }
 
 zrt_status zrt__cuda_device_failure(const zrt__device *device)
 {
     zrt__cuda_device *cuda = (zrt__cuda_device *)(uintptr_t)device;
-    zrt_status status = (zrt_status)atomic_load(&cuda->failure_status);
+    zrt_status status = (zrt_status)__atomic_load_n(&cuda->failure_status, __ATOMIC_SEQ_CST);
     return status != ZRT_OK ? zrt__fail_with(status, cuda->failure) : ZRT_OK;
 }
 

@@ -3,7 +3,6 @@
 #define ZRT_DEVICE_CUDA_CUDA_DEVICE_H
 
 #include <cuda_runtime_api.h>
-#include <stdatomic.h>
 
 #include "device/device.h"
 
@@ -32,12 +31,13 @@ typedef struct zrt__cuda_device {
     int64_t total_bytes;
     bool deterministic;
     char name[64], uuid[48], host[64];
-    _Atomic size_t allocated;
+    /* by atomic builtins: C++ reads this header too */
+    size_t allocated;
     zrt__cuda_fault *fault; /* pinned */
     zrt__cuda_blas *blas;
     struct zrt__cudnn_attention *attention; /* cuDNN's; NULL where there is none */
-    _Atomic bool failure_claimed;
-    _Atomic int failure_status; /* of what another thread found: after failure is written */
+    bool failure_claimed;                   /* atomic, too */
+    int failure_status;                     /* of what another thread found: after failure is written */
     char failure[1024];
     int64_t clock_offset; /* CLOCK_MONOTONIC less the GPU's nanoseconds */
 } zrt__cuda_device;

@@ -7,8 +7,9 @@
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
+/* The kernel in parentheses where it has template arguments. */
 #define ZRT__CUDA_LAUNCH(kernel, grid, block, shared_bytes, stream, ...) \
-    kernel<<<(grid), (block), (shared_bytes), (stream)>>>(__VA_ARGS__)
+    (kernel)<<<(grid), (block), (shared_bytes), (stream)>>>(__VA_ARGS__)
 
 /* Whether this GPU has code for the kernel. */
 template <class F> static inline cudaError_t zrt_cuda_loadable(F *kernel)
