@@ -48,6 +48,8 @@ static const zrt__argument arguments[] = {
      "compute activations again in backward (\"zerort\": {\"recompute\": ..} chooses how)"},
     {"host_memory", "memory", ZRT__KEY_STRING, NULL, 0, 0, NULL, NULL,
      "what the ranks of a host may take in all, for example 16GiB"},
+    {"device_memory", "memory", ZRT__KEY_STRING, NULL, 0, 0, NULL, NULL,
+     "what a rank may take of its GPU, for example 80GiB; with --plan --device cuda, what a GPU has"},
     {"device", "run", ZRT__KEY_CHOICE, "\"auto\"", 0, 0, "auto|cpu|cuda", NULL, "where ranks compute"},
     {"seed", "run", ZRT__KEY_INT, "42", 0, 9.2e18, NULL, NULL, "of initial weights, shuffling and dropout"},
     {"full_determinism", "run", ZRT__KEY_BOOL, "false", 0, 0, NULL, NULL, "bit-equal results on every run"},

@@ -142,7 +142,7 @@ static zrt_status resolve_zero(zrt__resolution *resolution)
 }
 
 /* "16GiB", "500M", "1e9": bytes. */
-static zrt_status parse_size(const char *text, size_t *bytes_out)
+static zrt_status parse_size(const char *name, const char *text, size_t *bytes_out)
 {
     static const char suffixes[] = "KMGT";
     char *end;
@@ -160,9 +160,15 @@ static zrt_status parse_size(const char *text, size_t *bytes_out)
     }
     end += *end == 'B' || *end == 'b';
     if (bad || *end != '\0' || value >= 9e18)
-        return zrt__fail(ZRT_ERR_CONFIG, "host_memory is '%.60s'; it must be a size like 16GiB or 500M", text);
+        return zrt__fail(ZRT_ERR_CONFIG, "%s is '%.60s'; it must be a size like 16GiB or 500M", name, text);
     *bytes_out = (size_t)value;
     return ZRT_OK;
+}
+
+static zrt_status size(zrt__resolution *resolution, const char *name, size_t *bytes_out)
+{
+    json_t *value = zrt__argument_value(resolution, name, NULL);
+    return value != NULL ? parse_size(name, json_string_value(value), bytes_out) : ZRT_OK;
 }
 
 static zrt_status resolve_offload(zrt__resolution *resolution)
@@ -225,8 +231,8 @@ static zrt_status resolve_run(zrt__resolution *resolution, int64_t total_steps)
     if (r->max_steps <= 0)
         r->max_steps = total_steps;
     snprintf(r->device, sizeof r->device, "%s", json_string_value(zrt__argument_value(resolution, "device", NULL)));
-    json_t *memory = zrt__argument_value(resolution, "host_memory", NULL);
-    return memory != NULL ? parse_size(json_string_value(memory), &r->host_memory) : ZRT_OK;
+    ZRT_TRY(size(resolution, "host_memory", &r->host_memory));
+    return size(resolution, "device_memory", &r->device_memory);
 }
 
 /* Everything that stands without a rule: arguments and honoured keys with their defaults, the file over them. */

@@ -86,5 +86,7 @@ struct zrt__device_ops {
 
 extern const zrt__device_ops zrt__device_cpu_ops;
 extern const zrt__device_ops zrt__device_cuda_ops; /* where CUDA was found: ZRT_HAVE_CUDA */
+/* Likewise. False without a driver, or where the launcher shows this process no GPU. */
+bool zrt__device_cuda_visible(void);
 
 #endif

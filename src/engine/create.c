@@ -176,59 +176,6 @@ static zrt_status compare(zrt_engine *engine, const zrt__resolved *resolved)
     return zrt__group_agree(world, status);
 }
 
-static zrt_status check_memory(zrt_engine *engine)
-{
-    const zrt__placement *placement = zrt__context_placement(engine->context);
-    size_t available = engine->settings.host_memory, total = 0;
-    if (available == 0)
-        ZRT_TRY(engine->runtime.device->ops->memory_info(engine->runtime.device, &available, &total));
-    return zrt__fit_check(engine->model, &engine->settings, &engine->compiled, placement->local_size, available,
-                          placement->host);
-}
-
-/* Copies and the host's kernels have streams where something is offloaded. */
-static bool has_stream(const zrt_engine *engine, zrt__stream_role role)
-{
-    return role <= ZRT__STREAM_REDUCE || engine->settings.zero.offload != ZRT__OFFLOAD_NONE;
-}
-
-static zrt_status open_device(zrt_engine *engine)
-{
-    const zrt__placement *placement = zrt__context_placement(engine->context);
-    zrt__device_options options = {.n_threads = placement->n_threads,
-                                   .cores = placement->cores,
-                                   .n_cores = placement->n_cores,
-                                   .local_index = placement->local_rank,
-                                   .deterministic = engine->settings.deterministic};
-    ZRT_TRY(zrt__device_cpu_ops.open(&options, &engine->runtime.device));
-    engine->runtime.kernels = engine->runtime.host_kernels = &zrt__kernel_cpu_ops;
-    const zrt__device_ops *device = engine->runtime.device->ops;
-    for (int i = 0; i < ZRT__N_STREAMS; i++)
-        if (has_stream(engine, (zrt__stream_role)i))
-            ZRT_TRY(device->stream_create(engine->runtime.device, zrt__stream_role_name((zrt__stream_role)i),
-                                          i == ZRT__STREAM_COMPUTE || i == ZRT__STREAM_HOST,
-                                          &engine->runtime.streams[i]));
-    int n_marks = engine->compiled.memory.n_marks;
-    engine->runtime.marks = zrt__calloc((size_t)n_marks + 1, sizeof *engine->runtime.marks);
-    if (engine->runtime.marks == NULL)
-        return ZRT_ERR_MEMORY;
-    for (int i = 0; i < n_marks; i++)
-        ZRT_TRY(device->event_create(engine->runtime.device, &engine->runtime.marks[i]));
-    ZRT_TRY(device->event_create(engine->runtime.device, &engine->staged));
-    ZRT_TRY(device->event_create(engine->runtime.device, &engine->metrics_ready));
-    return device->event_create(engine->runtime.device, &engine->loss.event);
-}
-
-/* Every stream has a communicator of its own: two never share one. Collective. */
-static zrt_status open_comms(zrt_engine *engine)
-{
-    const zrt__group *world = zrt__context_world(engine->context);
-    for (int i = 0; i <= ZRT__STREAM_REDUCE; i++)
-        ZRT_TRY(zrt__comm_mpi_ops.open(world, engine->runtime.device, zrt__stream_role_name((zrt__stream_role)i),
-                                       &engine->runtime.comms[i]));
-    return ZRT_OK;
-}
-
 static zrt_status create(zrt_engine *engine, const zrt_config *config)
 {
     const zrt__group *world = zrt__context_world(engine->context);
@@ -251,9 +198,9 @@ static zrt_status create(zrt_engine *engine, const zrt_config *config)
     status = zrt__group_agree(world, status);
     if (status != ZRT_OK)
         return status;
-    ZRT_TRY(zrt__group_agree(world, open_device(engine)));
-    ZRT_TRY(zrt__group_agree(world, check_memory(engine)));
-    ZRT_TRY(open_comms(engine));
+    ZRT_TRY(zrt__engine_open_device(engine));
+    ZRT_TRY(zrt__group_agree(world, zrt__engine_check_memory(engine)));
+    ZRT_TRY(zrt__engine_open_comms(engine));
     ZRT_TRY(allocate(engine));
     ZRT_TRY(zrt__saving_open(engine, config));
     ZRT_TRY(zrt__group_agree(world, upload(engine)));

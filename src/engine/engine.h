@@ -47,6 +47,13 @@ int zrt__variant_of(const zrt__compiled *compiled, int64_t micro_step, int64_t m
 zrt_status zrt__fit_check(zrt_model *model, const zrt__settings *settings, const zrt__compiled *compiled, int ranks,
                           size_t available, const char *where);
 
+/* Chooses and opens the device, its streams and events; settings.device says which it became. Collective. */
+zrt_status zrt__engine_open_device(zrt_engine *engine);
+/* Collective. */
+zrt_status zrt__engine_open_comms(zrt_engine *engine);
+/* Whether the plan fits what the opened device has free. */
+zrt_status zrt__engine_check_memory(zrt_engine *engine);
+
 struct zrt_loss {
     zrt_engine *engine;
     bool valid; /* of the forward pass that comes last */

@@ -8,6 +8,14 @@
 #include "base/error.h"
 #include "engine/engine.h"
 
+/* Bytes a rank needs where it trains: on a GPU, without what it has on the host. */
+static size_t bytes_of(const zrt__settings *settings, const zrt__compiled *compiled)
+{
+    const zrt__memory *memory = &compiled->memory;
+    size_t host = memory->persistent_bytes[ZRT__REGION_PINNED] + memory->scratch_bytes[ZRT__REGION_PINNED];
+    return zrt__memory_total(memory) - (strcmp(settings->device, "cuda") == 0 ? host : 0);
+}
+
 /* Bytes a rank needs under other settings; SIZE_MAX where they do not work. */
 static size_t bytes_with(zrt_model *model, const zrt__settings *settings)
 {
@@ -16,7 +24,7 @@ static size_t bytes_with(zrt_model *model, const zrt__settings *settings)
     copy.zero.rules = &copy.rules;
     if (zrt__compiled_create(model, &copy, &compiled) != ZRT_OK)
         return SIZE_MAX;
-    size_t bytes = zrt__memory_total(&compiled.memory);
+    size_t bytes = bytes_of(settings, &compiled);
     zrt__compiled_free(&compiled);
     return bytes;
 }
@@ -93,7 +101,8 @@ static char *advice(zrt_model *model, const zrt__settings *settings, int ranks, 
 zrt_status zrt__fit_check(zrt_model *model, const zrt__settings *settings, const zrt__compiled *compiled, int ranks,
                           size_t available, const char *where)
 {
-    size_t bytes = zrt__memory_total(&compiled->memory);
+    size_t bytes = bytes_of(settings, compiled);
+    bool gpu = strcmp(settings->device, "cuda") == 0;
     if (bytes <= available / (size_t)ranks)
         return ZRT_OK;
     char *table = NULL;
@@ -106,10 +115,10 @@ zrt_status zrt__fit_check(zrt_model *model, const zrt__settings *settings, const
     char *help = advice(model, settings, ranks, available);
     zrt_status status =
         zrt__fail(ZRT_ERR_MEMORY,
-                  "the run does not fit: %d rank%s of %s need %zu bytes each, %zu together, and %zu are "
-                  "available (--host-memory overrides this)\n%s%s",
-                  ranks, ranks > 1 ? "s" : "", where, bytes, bytes * (size_t)ranks, available,
-                  table != NULL ? table : "", help != NULL ? help : "");
+                  "the run does not fit: %d rank%s of %s need%s %zu bytes each, %zu together, and %zu are available "
+                  "(%s overrides this)\n%s%s",
+                  ranks, ranks > 1 ? "s" : "", where, ranks > 1 ? "" : "s", bytes, bytes * (size_t)ranks, available,
+                  gpu ? "--device-memory" : "--host-memory", table != NULL ? table : "", help != NULL ? help : "");
     free(table);
     free(help);
     return status;

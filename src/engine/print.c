@@ -117,7 +117,10 @@ zrt_status zrt_plan_print(zrt_context *context, zrt_model *model, const zrt_conf
     ZRT_TRY(zrt__compiled_create(model, &settings, &compiled));
     zrt__print_memory(file, &compiled, &settings, model);
     zrt__print_schedule(file, &compiled, model);
-    if (settings.host_memory > 0) /* what a pretended machine holds is only known when it is given */
+    /* What a pretended machine holds is only known when it is given. */
+    if (strcmp(settings.device, "cuda") == 0 && settings.device_memory > 0)
+        status = zrt__fit_check(model, &settings, &compiled, 1, settings.device_memory, "a GPU");
+    else if (strcmp(settings.device, "cuda") != 0 && settings.host_memory > 0)
         status = zrt__fit_check(model, &settings, &compiled, ranks, settings.host_memory, "one host");
     zrt__compiled_free(&compiled);
     return status;

@@ -103,8 +103,6 @@ zrt_status zrt__settings_from(const zrt__resolved *resolved, const zrt_model *mo
     if (length > longest)
         return zrt__fail(ZRT_ERR_CONFIG, "seq_length %lld is more than the %lld positions of model %s",
                          (long long)length, (long long)longest, zrt_model_get_name(model));
-    if (strcmp(resolved->device, "cuda") == 0)
-        return zrt__fail(ZRT_ERR_DEVICE, "--device cuda: this zerort has no kernels for GPUs yet; use --device cpu");
     s->zero = (zrt__zero_options){.stage = resolved->stage,
                                   .micro_steps = resolved->accumulation,
                                   .rows = resolved->micro_batch,
@@ -145,6 +143,8 @@ zrt_status zrt__settings_from(const zrt__resolved *resolved, const zrt_model *mo
     s->state_dict_on_host = resolved->state_dict_offload_to_cpu;
     s->state_dict_rank0_only = resolved->state_dict_rank0_only;
     s->watch = resolved->watch;
-    s->device = "cpu";
+    s->offload_optimizer = resolved->offload_optimizer;
+    s->device_memory = resolved->device_memory;
+    s->device = strcmp(resolved->device, "cuda") == 0 ? "cuda" : strcmp(resolved->device, "cpu") == 0 ? "cpu" : "auto";
     return ZRT_OK;
 }

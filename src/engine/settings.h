@@ -17,10 +17,11 @@ typedef struct zrt__settings {
     int64_t max_steps;                /* 0: unknown */
     int64_t checkpoint_staging_bytes; /* the most that saving takes, but for one tile */
     size_t host_memory;               /* bytes that all ranks of this host may take; 0: ask the machine */
-    bool deterministic;
+    size_t device_memory;             /* bytes of one GPU that a rank may take; 0: ask it */
+    bool deterministic, offload_optimizer;
     bool state_dict_on_host, state_dict_rank0_only; /* of full state dicts */
     zrt__watch watch;
-    const char *device; /* "auto", "cpu"; static */
+    const char *device; /* "auto", "cpu", "cuda"; static */
 } zrt__settings;
 
 /* Errors: ZRT_ERR_CONFIG, ZRT_ERR_NOT_SUPPORTED naming the key. */

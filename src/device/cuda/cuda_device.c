@@ -11,6 +11,7 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "device/cuda/cuda_blas.h"
+#include "device/cuda/cudnn_attention.h"
 
 enum { PAGE = 4096 };
 
@@ -56,6 +57,12 @@ zrt_status zrt__cuda_check(const zrt__device *device, cudaError_t error, const c
 }
 
 /* ---- which GPU ---- */
+
+bool zrt__device_cuda_visible(void)
+{
+    int n = 0;
+    return cudaGetDeviceCount(&n) == cudaSuccess && n > 0;
+}
 
 static zrt_status choose(const zrt__device_options *options, int *ordinal_out)
 {
@@ -139,6 +146,7 @@ static void cuda_close(zrt__device **device)
     if (device == NULL || *device == NULL)
         return;
     zrt__cuda_device *cuda = (zrt__cuda_device *)*device;
+    zrt__cudnn_attention_destroy(&cuda->attention);
     zrt__cuda_blas_destroy(&cuda->blas);
     if (cuda->fault != NULL)
         cudaFreeHost(cuda->fault);
@@ -168,7 +176,8 @@ static zrt_status open_gpu(zrt__cuda_device *cuda)
     if (error != cudaSuccess)
         return zrt__cuda_check(&cuda->base, error, "pinning a page of host memory");
     ZRT_TRY(set_clock(cuda));
-    return zrt__cuda_blas_create(cuda, &cuda->blas);
+    ZRT_TRY(zrt__cuda_blas_create(cuda, &cuda->blas));
+    return zrt__cudnn_attention_create(cuda, &cuda->attention);
 }
 
 static zrt_status cuda_open(const zrt__device_options *options, zrt__device **device_out)
