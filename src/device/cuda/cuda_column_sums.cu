@@ -27,7 +27,8 @@ zrt_status sum(zrt__stream *stream, const zrt_view *x, int64_t rows, int64_t wid
     const float *partial = NULL;
     int64_t parts = 0;
     ZRT_TRY((sum_columns<N>(stream, terms, rows, width, &partial, &parts)));
-    return finish_columns(zrt__cuda_stream(stream), partial, parts, width, out, accumulate);
+    column_target target = {out->data, accumulate}, none = {};
+    return finish_columns(zrt__cuda_stream(stream), partial, parts, width, out->dtype, target, none);
 }
 
 } // namespace

@@ -5,7 +5,7 @@
 
 #include "device/cuda/cuda_vector.cuh"
 
-constexpr int COLUMNS_X = 32, COLUMNS_Y = 8, COLUMN_PARTS = 128;
+constexpr int COLUMNS_X = 32, COLUMNS_Y = 8, COLUMN_PARTS = 264, FINISH_Y = 32;
 
 /* Terms::add<N>(row, column, sums) adds what row gives to N columns. partial: [OUTPUTS][gridDim.y][width]. */
 template <int N, class Terms>
@@ -23,6 +23,7 @@ __global__ void sum_columns_kernel(Terms terms, float *partial, int64_t rows, in
         for (int i = 0; i < N; i++)
             sums[o][i] = 0.0f;
     if (column < width)
+#pragma unroll 4
         for (int64_t row = first + threadIdx.y; row < end; row += COLUMNS_Y)
             terms.template add<N>(row, column, sums);
 #pragma unroll
@@ -44,34 +45,45 @@ __global__ void sum_columns_kernel(Terms terms, float *partial, int64_t rows, in
     }
 }
 
-/* out = (or +=) the sums of partial [parts, width] down the columns; 32 x 8 threads */
+/* Where sums go, [width]; data NULL: nowhere. */
+struct column_target {
+    void *data;
+    bool add;
+};
+
+/* target (or +=) the sums of partial [parts, width] down the columns, for each of gridDim.y that lie one after the other. A block
+ * has FINISH_Y threads a column, so that few wait for much. */
 template <class T>
-__global__ void finish_columns_kernel(const float *partial, int64_t parts, int64_t width, T *out, bool add)
+__global__ void __launch_bounds__(COLUMNS_X *FINISH_Y)
+    finish_columns_kernel(const float *partial, int64_t parts, int64_t width, column_target first, column_target second)
 {
-    __shared__ float shared[COLUMNS_Y][COLUMNS_X];
+    __shared__ float shared[FINISH_Y][COLUMNS_X + 1];
+    column_target target = blockIdx.y == 0 ? first : second;
     int64_t column = (int64_t)blockIdx.x * COLUMNS_X + threadIdx.x;
     float sum = 0.0f;
+    if (target.data == NULL)
+        return;
+    partial += blockIdx.y * parts * width;
     if (column < width)
-        for (int64_t part = threadIdx.y; part < parts; part += COLUMNS_Y)
+#pragma unroll 4
+        for (int64_t part = threadIdx.y; part < parts; part += FINISH_Y)
             sum += partial[part * width + column];
     shared[threadIdx.y][threadIdx.x] = sum;
     __syncthreads();
-    if (threadIdx.y == 0 && column < width) {
-        sum = add ? to_float(out[column]) : 0.0f;
-        for (int y = 0; y < COLUMNS_Y; y++)
-            sum += shared[y][threadIdx.x];
-        out[column] = element<T>::from(sum);
+    sum = warp_sum(shared[threadIdx.x][threadIdx.y]);
+    column = (int64_t)blockIdx.x * COLUMNS_X + threadIdx.y;
+    if (threadIdx.x == 0 && column < width) {
+        T *out = (T *)target.data + column;
+        *out = element<T>::from(target.add ? to_float(*out) + sum : sum);
     }
 }
 
 static inline zrt_status finish_columns(cudaStream_t s, const float *partial, int64_t parts, int64_t width,
-                                        const zrt_view *out, bool add)
+                                        zrt_dtype dtype, column_target first, column_target second)
 {
-    dim3 block(COLUMNS_X, COLUMNS_Y);
-    unsigned blocks = (unsigned)((width + COLUMNS_X - 1) / COLUMNS_X);
-    FOR_DTYPE(
-        out->dtype, T,
-        ZRT__CUDA_LAUNCH((finish_columns_kernel<T>), blocks, block, 0, s, partial, parts, width, (T *)out->data, add))
+    dim3 block(COLUMNS_X, FINISH_Y), grid((unsigned)((width + COLUMNS_X - 1) / COLUMNS_X), second.data != NULL ? 2 : 1);
+    FOR_DTYPE(dtype, T,
+              ZRT__CUDA_LAUNCH((finish_columns_kernel<T>), grid, block, 0, s, partial, parts, width, first, second))
     return ZRT_OK;
 }
 

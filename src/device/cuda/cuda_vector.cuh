@@ -2,6 +2,8 @@
 #ifndef ZRT_DEVICE_CUDA_CUDA_VECTOR_CUH
 #define ZRT_DEVICE_CUDA_CUDA_VECTOR_CUH
 
+#include "config.h"
+
 #include <cuda_runtime.h>
 #include <math.h>
 #include <stdint.h>
@@ -59,6 +61,16 @@ template <class T, int N> struct alignas(sizeof(T) * N) pack {
 };
 
 template <class T> constexpr int pack_of = 16 / (int)sizeof(T);
+
+template <class T, int N> DEVICE pack<T, N> load_pack(const T *p)
+{
+    return *reinterpret_cast<const pack<T, N> *>(p);
+}
+
+template <class T, int N> DEVICE void store_pack(T *p, const pack<T, N> &x)
+{
+    *reinterpret_cast<pack<T, N> *>(p) = x;
+}
 
 /* n elements from p on as floats; the rest of out is 0. `whole`: all N are there. */
 template <class T, int N> DEVICE void load(const T *p, float out[N])
