@@ -18,6 +18,10 @@ done
 [ $# -gt 0 ] || { sed -n 's/^# \{0,1\}//p' "$0" | sed -n '2,5p' >&2 && exit 2; }
 . "$srcdir/config/mpi_environment.sh"
 export LD_LIBRARY_PATH=$build/.libs:$LD_LIBRARY_PATH
+# cuDNN and NCCL of Python's packages, where the system has none.
+for folder in $(python3 -c 'import nvidia; print(*nvidia.__path__)' 2>/dev/null); do
+    export LD_LIBRARY_PATH=$LD_LIBRARY_PATH:$folder/cudnn/lib:$folder/nccl/lib
+done
 mkdir -p "$out"
 
 # name ranks model rows length dtype stage peer's model
@@ -31,6 +35,10 @@ llama-1.5b 2 llama-1.5b 4 4096 bf16 3 llama-1b
 llama-2-7b 2 llama-2-7b 4 4096 fp16 3 llama-7b
 llama-2-7b-small 2 llama-2-7b 2 4096 fp16 3 llama-7b
 ROWS
+}
+
+row() { # name
+    rows | grep "^$1 " || { echo "gpu.sh: no row $1; there are: $(rows | cut -d' ' -f1 | tr '\n' ' ')" >&2 && kill $$; }
 }
 
 number() { # key, line of JSON
@@ -77,9 +85,9 @@ profile() {
     awk '
         match($0, /"name": "[^"]*"/) && /"ph": "X"/ {
             name = substr($0, RSTART + 9, RLENGTH - 10)
-            match($0, /"tid": [0-9]+/); tid = substr($0, RSTART + 7, RLENGTH - 7)
-            match($0, /"dur": [0-9.]+/); dur = substr($0, RSTART + 7, RLENGTH - 7)
-            match($0, /"ts": [0-9.]+/); ts = substr($0, RSTART + 6, RLENGTH - 6)
+            match($0, /"tid": [0-9]+/); tid = substr($0, RSTART + 7, RLENGTH - 7) + 0
+            match($0, /"dur": [0-9.]+/); dur = substr($0, RSTART + 7, RLENGTH - 7) + 0
+            match($0, /"ts": [0-9.]+/); ts = substr($0, RSTART + 6, RLENGTH - 6) + 0
             if (tid != 0) name = "stream " tid " (collectives, reductions)"
             ms[name] += dur / 1000; n[name]++
             if (tid == 0) { busy += dur / 1000; if (first == "" || ts < first) first = ts; if (ts + dur > last) last = ts + dur }
@@ -109,18 +117,8 @@ status=0
 while [ $# -gt 0 ]; do
     case $1 in
     tests) tests || status=1 ;;
-    profile)
-        shift
-        line=$(rows | grep "^$1 ")
-        # shellcheck disable=SC2086
-        [ -n "$line" ] && profile $line
-        ;;
-    *)
-        line=$(rows | grep "^$1 ")
-        [ -n "$line" ] || { echo "gpu.sh: no row $1; there are: $(rows | cut -d' ' -f1 | tr '\n' ' ')" >&2 && exit 2; }
-        # shellcheck disable=SC2086
-        run_row $line
-        ;;
+    profile) shift && profile $(row "$1") ;;
+    *) run_row $(row "$1") ;;
     esac
     shift
 done

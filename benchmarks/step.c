@@ -77,6 +77,15 @@ static zrt_status open_model(const char *name, zrt_model **model_out)
     return zrt_model_gpt2(&spec, model_out);
 }
 
+/* splitmix64's last step: unrelated numbers for neighbouring places */
+static int32_t draw(uint64_t place, int64_t n)
+{
+    uint64_t z = (place + 1) * 0x9E3779B97F4A7C15u;
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
+    return (int32_t)((z >> 33) % (uint64_t)n);
+}
+
 static void fill(const bench_case *c, int64_t vocab, int rank, zrt_batch *batch)
 {
     int64_t rows = c->rows, n = rows * c->length;
@@ -99,8 +108,8 @@ static void fill(const bench_case *c, int64_t vocab, int rank, zrt_batch *batch)
     }
     int32_t *ids = calloc((size_t)n, sizeof *ids), *labels = calloc((size_t)n, sizeof *labels);
     for (int64_t i = 0; i < n; i++) {
-        ids[i] = (int32_t)((uint32_t)((uint64_t)(i + 1) * 2654435761u + 97u * (unsigned)rank) % vocab);
-        labels[i] = (int32_t)((uint32_t)((uint64_t)(i + 7) * 2246822519u) % vocab);
+        ids[i] = draw((uint64_t)(i + (int64_t)rank * n), vocab);
+        labels[i] = draw((uint64_t)(i + 1 + (int64_t)rank * n), vocab);
     }
     batch->fields[0] = (zrt_view){ids, ZRT_INT32, 2, {rows, c->length}};
     batch->fields[1] = (zrt_view){labels, ZRT_INT32, 2, {rows, c->length}};
@@ -245,6 +254,13 @@ static void read_options(int argc, char **argv, bench_case *c, bool *chosen_out)
     }
 }
 
+static void say(zrt_log_level level, const char *text, void *user)
+{
+    (void)level;
+    (void)user;
+    fprintf(stderr, "step: %s\n", text);
+}
+
 int main(int argc, char **argv)
 {
     static const bench_case cases[] = {
@@ -263,6 +279,7 @@ int main(int argc, char **argv)
                         .recompute = "none"};
     bool chosen = false;
     TRY(zrt_init(&argc, &argv, &context));
+    zrt_log_set_sink(say, NULL);
     read_options(argc, argv, &given, &chosen);
     for (size_t i = 0; i < sizeof cases / sizeof *cases && !chosen; i++) {
         bench_case c = given;
