@@ -60,7 +60,7 @@ typedef struct zrt__resolved {
     bool deterministic;
     bool state_dict_offload_to_cpu, state_dict_rank0_only;
     char device[16];
-    int64_t seq_length; /* 0: the model's */
+    int64_t seq_length;                /* 0: the model's */
     size_t host_memory, device_memory; /* 0: the machine's */
     zrt__watch watch;
     void *tree, *sources; /* all of it as JSON, and where each value came from */
