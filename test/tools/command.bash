@@ -37,7 +37,7 @@ out=$work.out err=$work.err
 trap 'rm -rf "$work" "$work.out" "$work.err"' EXIT
 run() {
     local begin=$EPOCHREALTIME
-    timeout -k 5 "${limit:-60}" "$@" >"$out" 2>"$err" </dev/null
+    timeout -k 5 $((${limit:-60} * ${ZRT_TEST_SLOWDOWN:-1})) "$@" >"$out" 2>"$err" </dev/null
     status=$?
     seconds=$(awk -v a="$begin" -v b="$EPOCHREALTIME" 'BEGIN { printf "%.1f", b - a }')
 }
