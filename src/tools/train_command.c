@@ -11,6 +11,7 @@
 #include "tools/tool_report.h"
 #include "tools/train_resume.h"
 #include "tools/train_run.h"
+#include "tools/train_signals.h"
 #include "tools/train_weights.h"
 
 /* Counting more than this would take longer than a user wants to wait. */
@@ -39,7 +40,8 @@ static void print_help(const char *name, train_command_kind kind, const train_op
     tool_options_print(&options->parsed, stdout);
     train_recipe_print(stdout);
     printf("\nExit status: 0 done, 1 the machine, input and output or memory failed, 2 options, configuration or input "
-           "are wrong.\n");
+           "are wrong, 85 preempted by SIGUSR1 or SIGUSR2 (under srun SIGTERM too) and saved: start again with\n"
+           "--resume-from-checkpoint auto.\n");
 }
 
 /* ---- what ends before training ---- */
@@ -108,7 +110,8 @@ static zrt_status train(train_run *run)
     ZRT_TRY(train_run_begin_folder(run));
     ZRT_TRY(train_loop(run));
     ZRT_TRY(train_load_best(run));
-    ZRT_TRY(train_weights_save(run));
+    if (!run->preempted)
+        ZRT_TRY(train_weights_save(run));
     if (run->eval_data && !run->stopped)
         ZRT_TRY(tool_agree(run->context, compare_with_trigram(run)));
     if (samples && !run->stopped)
@@ -143,6 +146,8 @@ static zrt_status run_all(train_run *run, train_command_kind kind)
 static int start(train_options *options, train_command_kind kind)
 {
     train_run run = {.options = options};
+    if (kind == TRAIN_COMMAND_TRAIN)
+        train_signals_watch();
     zrt_status status = zrt_init(NULL, NULL, &run.context);
     if (status != ZRT_OK) {
         tool_report_error("%s", zrt_error_message());
@@ -151,7 +156,7 @@ static int start(train_options *options, train_command_kind kind)
     status = run_all(&run, kind);
     train_run_release(&run);
     zrt_finalize(&run.context);
-    return zrt_status_exit_code(status);
+    return status == ZRT_OK && run.preempted ? TRAIN_EXIT_PREEMPTED : zrt_status_exit_code(status);
 }
 
 int train_command(const char *name, int argc, char **argv, int first, train_command_kind kind)

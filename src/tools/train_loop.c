@@ -1,6 +1,5 @@
 #include "config.h"
 
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,30 +9,13 @@
 #include "tools/train_progress.h"
 #include "tools/train_resume.h"
 #include "tools/train_run.h"
+#include "tools/train_signals.h"
 
 /* Late enough that everything is warm, early enough that a short run has it. */
 #define TRACED_STEP 3
-/* How a rank that was signalled says so where all ranks meet: the least bad status, which reading data never gives. */
+/* How a rank that was signalled says so where all ranks meet: the least bad statuses, which reading data never gives. */
 #define STOP ZRT_ERR_USAGE
-
-/* What the handler can reach. */
-static volatile sig_atomic_t stop_requested;
-
-static void request_stop(int signal_number)
-{
-    (void)signal_number;
-    stop_requested = 1;
-}
-
-/* The first signal asks for an end after the step; a second one finds the default again, which ends at once. */
-static void watch_signals(bool watch)
-{
-    struct sigaction action = {.sa_flags = (int)SA_RESETHAND | SA_RESTART};
-    action.sa_handler = watch ? request_stop : SIG_DFL;
-    sigemptyset(&action.sa_mask);
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
-}
+#define PREEMPT ZRT_ERR_CONFIG
 
 typedef struct loop {
     train_run *run;
@@ -51,10 +33,11 @@ static zrt_status micro_step(loop *l, bool first)
     zrt_loss *loss;
     zrt_status status = zrt_loader_next(run->train_loader, &batch);
     /* One meeting for what only some ranks know: a file that cannot be read, a signal. */
-    if (status == ZRT_OK && first && stop_requested)
-        status = STOP;
+    if (status == ZRT_OK && first && train_signal() != TRAIN_SIGNAL_NONE)
+        status = train_signal() == TRAIN_SIGNAL_PREEMPT ? PREEMPT : STOP;
     status = zrt_agree(run->context, status);
-    run->stopped = status == STOP;
+    run->preempted = status == PREEMPT;
+    run->stopped = status == STOP || run->preempted;
     if (status != ZRT_OK)
         return status;
     ZRT_TRY(zrt_engine_forward(run->engine, batch, &loss));
@@ -149,12 +132,17 @@ static zrt_status steps(loop *l)
     if (!l->run->stopped)
         return status;
     /* Stopped by a signal: what was trained is still worth a number. */
-    if (zrt_rank(l->run->context) == 0)
-        fprintf(stderr, "%s: stopped by a signal after step %lld of %lld\n", tool_report_program(), (long long)l->step,
-                (long long)l->run->n_steps);
-    if (l->step > l->logged)
+    train_run *run = l->run;
+    if (zrt_rank(run->context) == 0)
+        fprintf(stderr, "%s: %s by a signal after step %lld of %lld\n", tool_report_program(),
+                run->preempted ? "preempted" : "stopped", (long long)l->step, (long long)run->n_steps);
+    /* A row that only a signal makes would not be in a run without one, and its successor's speed would be another. */
+    if (l->step > l->logged && !run->preempted)
         ZRT_TRY(log_step(l, false));
-    return train_run_saves(l->run) && l->step > l->saved ? save(l, false) : ZRT_OK;
+    if (l->step > l->saved && (run->preempted || train_run_saves(run)))
+        ZRT_TRY(save(l, false));
+    /* Whoever is told that a run can go on relies on it. */
+    return run->preempted && l->step > run->first_step ? zrt_engine_save_wait(run->engine) : ZRT_OK;
 }
 
 zrt_status train_loop(train_run *run)
@@ -163,10 +151,8 @@ zrt_status train_loop(train_run *run)
         .run = run, .step = run->first_step, .logged = run->first_step, .saved = run->first_step, .saved_at = now()};
     zrt_status status = tool_agree(run->context, train_progress_open(run, &l.progress));
     if (status == ZRT_OK) {
-        watch_signals(true);
         status = tool_agree(run->context, steps(&l));
         zrt_engine_save_wait(run->engine); /* a failure has been told as a warning */
-        watch_signals(false);
         if (status == ZRT_OK)
             train_progress_summary(l.progress);
     }

@@ -176,7 +176,7 @@ zrt_status train_save_checkpoint(train_run *run, const train_progress *progress,
     zrt_status status = zrt_agree(run->context, zrt_engine_set_user_state(run->engine, POSITION, text, (size_t)n));
     if (status == ZRT_OK)
         status = zrt_engine_save_async(run->engine, run->folder, &options);
-    if (status == ZRT_ERR_IO || status == ZRT_ERR_MEMORY) {
+    if (!run->preempted && (status == ZRT_ERR_IO || status == ZRT_ERR_MEMORY)) {
         /* Training is worth more than one checkpoint. */
         if (zrt_rank(run->context) == 0)
             tool_report_warning("no checkpoint after step %" PRId64 ": %s", zrt_engine_step_count(run->engine),

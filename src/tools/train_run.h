@@ -28,6 +28,7 @@ typedef struct train_run {
     double eval_loss;                    /* of the last evaluation */
     zrt_classification classification;   /* likewise, of a classifier */
     bool stopped;                        /* by a signal */
+    bool preempted;                      /* likewise, to be started again */
     char *folder;                        /* rank 0's, once it is made */
     int64_t first_step;                  /* done before this run: 0, or those of the checkpoint that it goes on from */
     int64_t logged_step, logged_skipped; /* of the last row before it */
