@@ -29,6 +29,14 @@ ZRT_EXPORT int zrt_size(const zrt_context *context);
  * Collective. For errors that only some ranks see, so that none is left waiting. */
 ZRT_EXPORT zrt_status zrt_agree(const zrt_context *context, zrt_status status);
 
+/* Watches from a thread of this rank's that no wait for other ranks, in a collective or where ranks agree, lasts longer than `seconds`
+ * (at least 0.1; 0 or less: nothing is watched). When one does, on any rank, the ranks tell each other what they are doing, and every rank that
+ * can still run calls `hangs` once in that thread, within three seconds: `report` says which ranks wait where and which do not answer
+ * (lent, several lines), speaks is true on the lowest of them. `hangs` ends the process, for the job cannot
+ * go on: launchers end the others. zrt_finalize ends the watch. Collective; once a context. */
+typedef void zrt_hang_fn(void *user, const char *report, bool speaks);
+ZRT_EXPORT zrt_status zrt_watchdog_start(zrt_context *context, double seconds, zrt_hang_fn *hangs, void *user);
+
 /* Compiles and allocates. Collective. The model and the context must outlive the engine; the configuration is copied.
  * Errors: ZRT_ERR_CONFIG (contradictions, differing ranks, the key named), ZRT_ERR_MEMORY (does not fit: the table and what would make it fit). */
 ZRT_EXPORT zrt_status zrt_engine_create(zrt_context *context, zrt_model *model, const zrt_config *config,

@@ -51,6 +51,8 @@ static const zrt__argument arguments[] = {
     {"device_memory", "memory", ZRT__KEY_STRING, NULL, 0, 0, NULL, NULL,
      "what a rank may take of its GPU, for example 80GiB; with --plan --device cuda, what a GPU has"},
     {"device", "run", ZRT__KEY_CHOICE, "\"auto\"", 0, 0, "auto|cpu|cuda", NULL, "where ranks compute"},
+    {"collective_timeout", "run", ZRT__KEY_NUMBER, "600", 0, DBL_MAX, NULL, "zerort.collective_timeout",
+     "seconds that ranks wait for one another before the job is ended with status 75 and a report; 0: for ever"},
     {"seed", "run", ZRT__KEY_INT, "42", 0, 9.2e18, NULL, NULL, "of initial weights, shuffling and dropout"},
     {"full_determinism", "run", ZRT__KEY_BOOL, "false", 0, 0, NULL, NULL, "bit-equal results on every run"},
     {"dataloader_drop_last", "run", ZRT__KEY_BOOL, "false", 0, 0, NULL, "dataloader_drop_last",

@@ -262,6 +262,7 @@ static const zrt__key keys[] = {
         "full: a folder for transformers; sharded: rank files that zerort export turns into one"),
     BOOL("zerort.state_dict.offload_to_cpu", H, "true", "a full state dict is handed out in the host's memory"),
     BOOL("zerort.state_dict.rank0_only", H, "true", "a full state dict goes to rank 0 alone; false: to each rank"),
+    AUTO_NUM("zerort.collective_timeout", "600", 0, "seconds that ranks wait for one another; 0: for ever"),
     OPEN("zerort.arguments", H, "training arguments by name, as the command line has them"),
 };
 

@@ -222,6 +222,7 @@ static zrt_status resolve_run(zrt__resolution *resolution, int64_t total_steps)
     ZRT_TRY(integer(resolution, "zerort.loss_chunk_bytes", NULL, &r->loss_chunk_bytes));
     ZRT_TRY(integer(resolution, "zerort.checkpoint_staging_bytes", NULL, &r->checkpoint_staging_bytes));
     ZRT_TRY(number(resolution, "gradient_clipping", "max_grad_norm", &r->max_grad_norm));
+    ZRT_TRY(number(resolution, "zerort.collective_timeout", "collective_timeout", &r->collective_timeout));
     ZRT_TRY(boolean(resolution, "dataloader_drop_last", "dataloader_drop_last", &r->drop_last));
     r->seed = (uint64_t)json_integer_value(zrt__argument_value(resolution, "seed", NULL));
     r->deterministic = json_is_true(zrt__argument_value(resolution, "full_determinism", NULL));

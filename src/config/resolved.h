@@ -54,6 +54,7 @@ typedef struct zrt__resolved {
     uint64_t seed;
     int recompute; /* 0 none, 1 selective, 2 full */
     int64_t loss_chunk_bytes, checkpoint_staging_bytes;
+    double collective_timeout; /* seconds; 0: none */
     bool offload_optimizer, overlapped_step_given;
     int overlapped_step; /* 0 none, 1 pipelined */
     int64_t sub_group_size;

@@ -8,6 +8,7 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "engine/engine.h"
+#include "launch/activity.h"
 
 static zrt_status check_usable(const zrt_engine *engine, bool condition, const char *order)
 {
@@ -49,6 +50,7 @@ zrt_status zrt_engine_forward(zrt_engine *engine, const zrt_batch *batch, zrt_lo
     const zrt__zero_options *options = &engine->settings.zero;
     const zrt__device_ops *device = engine->runtime.device->ops;
     ZRT_TRY(check_usable(engine, !engine->backward_due && !engine->update_due, "zrt_engine_forward out of order"));
+    zrt__activity_step(zrt__context_activity(engine->context), engine->step + 1);
     ZRT_TRY(zrt__batch_stage(engine, batch, options->rows, options->length));
     ZRT_TRY(stage_scalars(engine, batch));
     ZRT_TRY(device->event_record(engine->staged, zrt__engine_stream(engine)));

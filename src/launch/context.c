@@ -12,9 +12,12 @@
 #include "base/error.h"
 #include "launch/cores.h"
 #include "launch/mpi_group.h"
+#include "launch/watchdog.h"
 
 struct zrt_context {
     zrt__group *world;
+    zrt__activity *activity;
+    zrt__watchdog *watchdog;
     zrt__placement placement;
     char host[256];
     int *cores;
@@ -83,6 +86,8 @@ static zrt_status place(zrt_context *context, const cpu_set_t *before)
 static void context_free(zrt_context *context)
 {
     zrt__group_destroy(&context->world);
+    zrt__watchdog_stop(&context->watchdog);
+    zrt__activity_destroy(&context->activity);
     free(context->cores);
     free(context);
     zrt__error_set_rank(-1);
@@ -92,14 +97,15 @@ static void context_free(zrt_context *context)
 static zrt_status create(MPI_Comm comm, const cpu_set_t *before, bool owns_mpi, zrt_context **context_out)
 {
     zrt_context *context = zrt__calloc(1, sizeof *context);
-    if (!zrt__mpi_all(comm, context != NULL)) {
-        zrt_status mine =
-            context != NULL ? zrt__fail(ZRT_ERR_MEMORY, "another rank has no memory to start") : ZRT_ERR_MEMORY;
+    bool mine = context != NULL && zrt__activity_create(&context->activity) == ZRT_OK;
+    if (!zrt__mpi_all(comm, mine)) {
+        if (context != NULL)
+            zrt__activity_destroy(&context->activity);
         free(context);
-        return mine;
+        return mine ? zrt__fail(ZRT_ERR_MEMORY, "another rank has no memory to start") : ZRT_ERR_MEMORY;
     }
     context->owns_mpi = owns_mpi;
-    zrt_status status = zrt__group_create(comm, &context->world);
+    zrt_status status = zrt__group_create(comm, context->activity, &context->world);
     if (status == ZRT_OK)
         status = zrt__group_agree(context->world, place(context, before));
     if (status != ZRT_OK) {
@@ -175,11 +181,16 @@ void zrt_finalize(zrt_context **context)
 {
     if (context == NULL || *context == NULL)
         return;
-    bool owns_mpi = (*context)->owns_mpi;
-    context_free(*context);
-    *context = NULL;
-    if (owns_mpi)
+    zrt_context *c = *context;
+    /* A rank that does not come to the end is missed here too; only this thread may still speak to MPI. */
+    zrt__watchdog_leave_mpi(c->watchdog);
+    int number = zrt__activity_begin(c->activity, "the end of MPI", NULL);
+    zrt__group_destroy(&c->world);
+    if (c->owns_mpi)
         MPI_Finalize();
+    zrt__activity_end(c->activity, number);
+    context_free(c);
+    *context = NULL;
 }
 
 int zrt_rank(const zrt_context *context)
@@ -195,6 +206,22 @@ int zrt_size(const zrt_context *context)
 zrt_status zrt_agree(const zrt_context *context, zrt_status status)
 {
     return zrt__group_agree(context->world, status);
+}
+
+zrt_status zrt_watchdog_start(zrt_context *context, double seconds, zrt_hang_fn *hangs, void *user)
+{
+    if (context->watchdog != NULL || hangs == NULL)
+        return zrt__fail(ZRT_ERR_USAGE, "zrt_watchdog_start %s",
+                         hangs == NULL ? "without a function to call" : "a second time in a context");
+    if (!(seconds > 0) || context->placement.size == 1)
+        return ZRT_OK;
+    return zrt__watchdog_start(context->world, context->activity, seconds < 0.1 ? 0.1 : seconds, hangs, user,
+                               &context->watchdog);
+}
+
+zrt__activity *zrt__context_activity(const zrt_context *context)
+{
+    return context->activity;
 }
 
 const zrt__placement *zrt__context_placement(const zrt_context *context)

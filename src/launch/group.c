@@ -7,6 +7,7 @@
 
 #include "base/alloc.h"
 #include "base/error.h"
+#include "launch/activity.h"
 #include "launch/mpi_group.h"
 
 typedef struct attached {
@@ -18,6 +19,7 @@ struct zrt__group {
     MPI_Comm comm;
     int rank, size, node;
     bool local;
+    zrt__activity *activity;
     attached *attached; /* a cache, and so not part of what const keeps */
 };
 
@@ -88,11 +90,12 @@ static zrt_status fill(zrt__group *group)
     return ZRT_OK;
 }
 
-zrt_status zrt__group_create(MPI_Comm comm, zrt__group **group_out)
+zrt_status zrt__group_create(MPI_Comm comm, zrt__activity *activity, zrt__group **group_out)
 {
     zrt__group *group;
     *group_out = NULL;
     ZRT_TRY(group_new(comm, &group));
+    group->activity = activity;
     zrt_status status = zrt__mpi_check(MPI_Comm_dup(comm, &group->comm), "MPI_Comm_dup");
     if (status == ZRT_OK)
         status = number_node(group->comm, &group->node);
@@ -110,6 +113,7 @@ zrt_status zrt__group_split(const zrt__group *parent, int color, int key, zrt__g
     *group_out = NULL;
     ZRT_TRY(group_new(parent->comm, &group));
     group->node = parent->node;
+    group->activity = parent->activity;
     zrt_status status = zrt__mpi_check(
         MPI_Comm_split(parent->comm, color < 0 ? MPI_UNDEFINED : color, key, &group->comm), "MPI_Comm_split");
     if (status == ZRT_OK && group->comm != MPI_COMM_NULL)
@@ -143,6 +147,11 @@ int zrt__group_node(const zrt__group *group)
     return group->node;
 }
 
+zrt__activity *zrt__group_activity(const zrt__group *group)
+{
+    return group->activity;
+}
+
 int zrt__group_rank(const zrt__group *group)
 {
     return group->rank;
@@ -168,16 +177,27 @@ void zrt__group_attach(const zrt__group *group, void *attachment, void (*destroy
     *group->attached = (attached){attachment, destroy};
 }
 
+/* ---- collectives ---- */
+
+static zrt_status ended(const zrt__group *group, int number, int code, const char *call)
+{
+    zrt__activity_end(group->activity, number);
+    return zrt__mpi_check(code, call);
+}
+
 zrt_status zrt__group_barrier(const zrt__group *group)
 {
-    return zrt__mpi_check(MPI_Barrier(group->comm), "MPI_Barrier");
+    int number = zrt__activity_begin(group->activity, "a meeting of all ranks", NULL);
+    return ended(group, number, MPI_Barrier(group->comm), "MPI_Barrier");
 }
 
 zrt_status zrt__group_broadcast(const zrt__group *group, void *data, size_t bytes, int root)
 {
     for (size_t done = 0; done < bytes;) {
         size_t n = bytes - done < BROADCAST_BYTES ? bytes - done : BROADCAST_BYTES;
-        ZRT_TRY(zrt__mpi_check(MPI_Bcast((char *)data + done, (int)n, MPI_BYTE, root, group->comm), "MPI_Bcast"));
+        int number = zrt__activity_begin(group->activity, "a broadcast at set-up", NULL);
+        int code = MPI_Bcast((char *)data + done, (int)n, MPI_BYTE, root, group->comm);
+        ZRT_TRY(ended(group, number, code, "MPI_Bcast"));
         done += n;
     }
     return ZRT_OK;
@@ -204,13 +224,16 @@ zrt_status zrt__group_all_gather(const zrt__group *group, const void *send, void
     if (bytes_each > INT_MAX)
         return zrt__fail(ZRT_ERR_NOT_SUPPORTED, "a gathering of %zu bytes a rank at set-up (at most %d)", bytes_each,
                          INT_MAX);
-    return zrt__mpi_check(MPI_Allgather(send, (int)bytes_each, MPI_BYTE, recv, (int)bytes_each, MPI_BYTE, group->comm),
-                          "MPI_Allgather");
+    int number = zrt__activity_begin(group->activity, "a gathering at set-up", NULL), n = (int)bytes_each;
+    int code = MPI_Allgather(send, n, MPI_BYTE, recv, n, MPI_BYTE, group->comm);
+    return ended(group, number, code, "MPI_Allgather");
 }
 
 zrt_status zrt__group_sum_int64(const zrt__group *group, int64_t *values, int n)
 {
-    return zrt__mpi_check(MPI_Allreduce(MPI_IN_PLACE, values, n, MPI_INT64_T, MPI_SUM, group->comm), "MPI_Allreduce");
+    int number = zrt__activity_begin(group->activity, "a sum of counts", NULL);
+    return ended(group, number, MPI_Allreduce(MPI_IN_PLACE, values, n, MPI_INT64_T, MPI_SUM, group->comm),
+                 "MPI_Allreduce");
 }
 
 /* Lower is worse: errors, then the end of data, then success. */
@@ -224,7 +247,8 @@ zrt_status zrt__group_agree(const zrt__group *group, zrt_status status)
     struct {
         int value, rank;
     } mine = {goodness(status), group->rank}, worst = mine;
-    ZRT_TRY(zrt__mpi_check(MPI_Allreduce(&mine, &worst, 1, MPI_2INT, MPI_MINLOC, group->comm), "MPI_Allreduce"));
+    int number = zrt__activity_begin(group->activity, "the agreement of all ranks", NULL);
+    ZRT_TRY(ended(group, number, MPI_Allreduce(&mine, &worst, 1, MPI_2INT, MPI_MINLOC, group->comm), "MPI_Allreduce"));
     if (worst.value >= 0)
         return worst.value == 0 ? ZRT_END : ZRT_OK;
     char message[MESSAGE_BYTES] = "";

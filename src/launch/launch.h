@@ -21,6 +21,11 @@ typedef struct zrt__placement {
 } zrt__placement;
 const zrt__placement *zrt__context_placement(const zrt_context *context);
 
+/* What this rank's threads wait for others in; lent. See launch/activity.h. */
+struct zrt__activity *zrt__context_activity(const zrt_context *context);
+/* The same of a group's ranks. */
+struct zrt__activity *zrt__group_activity(const zrt__group *group);
+
 /* The group of all ranks; lent. */
 const zrt__group *zrt__context_world(const zrt_context *context);
 int zrt__group_rank(const zrt__group *group);

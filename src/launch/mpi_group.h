@@ -11,8 +11,9 @@ MPI_Comm zrt__group_comm(const zrt__group *group);
 /* A number that the ranks of one node have in common: those that share memory, or ZERORT_NODE_SIZE of them. */
 int zrt__group_node(const zrt__group *group);
 
-/* Wraps a duplicate of `comm`. Gives. Collective over comm; all ranks succeed or all fail. */
-zrt_status zrt__group_create(MPI_Comm comm, zrt__group **group_out);
+/* Wraps a duplicate of `comm`; what is waited for in it and in its parts shows in `activity` (lent; may be NULL). Gives. Collective over
+ * comm; all ranks succeed or all fail. */
+zrt_status zrt__group_create(MPI_Comm comm, struct zrt__activity *activity, zrt__group **group_out);
 /* Ranks of the same colour in the order of `key`, then of their ranks; NULL where it is negative. Gives. Collective over the group. */
 zrt_status zrt__group_split(const zrt__group *group, int color, int key, zrt__group **group_out);
 /* Collective over the group. NULL is accepted. */

@@ -112,6 +112,17 @@ zrt_status tool_agree(const zrt_context *context, zrt_status status)
     return agreed;
 }
 
+/* No handler and no destructor runs: what they would wait for hangs. The launcher ends what is left of the job. */
+void tool_end_hang(void *user, const char *report, bool speaks)
+{
+    (void)user;
+    if (speaks)
+        fprintf(stderr, "%s: error: %s\n", program_name, report);
+    else
+        sleep(1); /* the report first */
+    _exit(TOOL_EXIT_LOST);
+}
+
 int tool_end_usage(const char *message)
 {
     int rank = tool_launcher_rank();

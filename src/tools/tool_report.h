@@ -25,6 +25,12 @@ zrt_status tool_fail(zrt_status status, const char *format, ...) __attribute__((
 /* All ranks meet with their own status; if any failed, one message is written, by rank 0, and all get the worst status. Collective. */
 zrt_status tool_agree(const zrt_context *context, zrt_status status);
 
+/* A rank hangs, or was lost by others. */
+#define TOOL_EXIT_LOST 75
+
+/* Ends the process of a job that hangs with TOOL_EXIT_LOST; a zrt_hang_fn. */
+void tool_end_hang(void *user, const char *report, bool speaks);
+
 /* The end of a program without ranks: writes the message of a failure. Returns the exit status. */
 int tool_end(zrt_status status);
 

@@ -40,7 +40,8 @@ static void print_help(const char *name, train_command_kind kind, const train_op
     tool_options_print(&options->parsed, stdout);
     train_recipe_print(stdout);
     printf("\nExit status: 0 done, 1 the machine, input and output or memory failed, 2 options, configuration or input "
-           "are wrong, 85 preempted by SIGUSR1 or SIGUSR2 (under srun SIGTERM too) and saved: start again with\n"
+           "are wrong, 75 a rank hung or was lost (--collective-timeout), 85 preempted by SIGUSR1 or SIGUSR2 (under "
+           "srun SIGTERM too) and saved: start again with\n"
            "--resume-from-checkpoint auto.\n");
 }
 
@@ -136,6 +137,8 @@ static zrt_status run_all(train_run *run, train_command_kind kind)
 {
     const train_options *options = run->options;
     ZRT_TRY(train_run_configure(run));
+    ZRT_TRY(tool_agree(run->context,
+                       zrt_watchdog_start(run->context, run->settings.collective_timeout, tool_end_hang, NULL)));
     if (options->print_config)
         return print_config(run);
     if (kind == TRAIN_COMMAND_PLAN || options->plan || options->plan_ranks > 0)

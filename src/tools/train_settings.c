@@ -122,6 +122,7 @@ zrt_status train_settings_read(zrt_config *config, int n_ranks, int64_t hidden_s
     ZRT_TRY(get_count(&q, "zerort.arguments.seq_length", &s->length));
     ZRT_TRY(get_count(&q, "zerort.arguments.max_steps", &s->max_steps));
     ZRT_TRY(get(&q, "zerort.arguments.num_train_epochs", &s->epochs));
+    ZRT_TRY(get(&q, "zerort.collective_timeout", &s->collective_timeout));
     ZRT_TRY(get_count(&q, "zerort.arguments.logging_steps", &s->logging_steps));
     ZRT_TRY(get_count(&q, "zerort.arguments.eval_steps", &s->eval_steps));
     /* A seed may have more bits than a double. */

@@ -22,6 +22,7 @@ typedef struct train_settings {
     int64_t accumulation; /* micro-steps a step */
     int64_t max_steps;    /* 0: as many as the epochs have */
     double epochs;
+    double collective_timeout;         /* seconds; 0: none */
     int64_t logging_steps, eval_steps; /* 0: never */
     uint64_t seed;
     int64_t save_steps; /* 0: never */

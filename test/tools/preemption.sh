@@ -1,23 +1,32 @@
 #!/bin/bash
-# SIGUSR1 or SIGUSR2 at random moments, from the moment that the ranks exist: status 85, and the runs that go on end with the
-# rows of the run that nobody stopped. ZRT_TEST_FULL=1: 200 moments; ZRT_TEST_SEED repeats a sequence.
+# SIGUSR1 or SIGUSR2 at random moments, from the moment that the ranks listen: status 85, and the runs that go on end with the
+# rows of the run that nobody stopped. ZRT_TEST_FULL=1: 200 moments (or ZRT_TEST_MOMENTS); ZRT_TEST_SEED repeats a sequence.
 . "$(dirname "$0")/command.bash"
 limit=$((120 * ${ZRT_TEST_SLOWDOWN:-1}))
-moments=3
-[ -n "${ZRT_TEST_FULL-}" ] && moments=200
+moments=${ZRT_TEST_MOMENTS:-3}
+[ -n "${ZRT_TEST_FULL-}" ] && moments=${ZRT_TEST_MOMENTS:-200}
 RANDOM=${ZRT_TEST_SEED:-$$}
 echo "# ZRT_TEST_SEED=${ZRT_TEST_SEED:-$$}"
 head -c 20000 "$ZRT_SRCDIR/src/engine/save.c" >text.txt
-few=(--train-file text.txt --logging-steps 1 --sample-tokens 0 --per-device-train-batch-size 1 --seq-length 16 --max-steps 60
+few=(--train-file text.txt --logging-steps 1 --sample-tokens 0 --per-device-train-batch-size 1 --seq-length 16 --max-steps 40
     --validation-split-percentage 0)
 rows() { grep -oE '"(step|epoch|loss|grad_norm|learning_rate|tokens|skipped)": *[^,}]*' "$1/metrics.jsonl"; }
 
-# start COMMAND...: in the background, until its ranks are there
+listening() { # RANKS: whether all have their handlers, which is before MPI starts
+    local rank caught n=0
+    for rank in $1; do
+        caught=$(sed -n 's/^SigCgt:[[:space:]]*//p' "/proc/$rank/status" 2>/dev/null)
+        [ $((0x${caught:-0} >> 9 & 1)) = 1 ] && n=$((n + 1))
+    done
+    [ $n = 2 ]
+}
+
+# start COMMAND...: in the background, until its two ranks are there
 start() {
     "$@" >"$out" 2>"$err" </dev/null &
     launcher=$!
     for _ in {1..1000}; do
-        pgrep -P $launcher -x train >/dev/null && break
+        listening "$(pgrep -P $launcher -x train)" && break
         kill -0 $launcher 2>/dev/null || break
         sleep 0.01
     done
@@ -37,12 +46,12 @@ whole_rows=$(rows whole)
 preempted=0 finished=0 bad=0
 while [ $((preempted + finished)) -lt $moments ] && [ $bad -lt 5 ]; do
     start "$MPIEXEC" -np 2 "$train" "${few[@]}" --output-dir run --resume-from-checkpoint auto
-    stop_at_random 2000 "USR$((RANDOM % 2 + 1))"
+    stop_at_random 1000 "USR$((RANDOM % 2 + 1))"
     case $status in
     85) preempted=$((preempted + 1)) ;;
     0)
         finished=$((finished + 1))
-        [ "$(rows run)" = "$whole_rows" ] || { bad=$((bad + 1)) && echo "# moment $((preempted + finished)): other rows"; }
+        [ "$(rows run)" = "$whole_rows" ] || { bad=$((bad + 1)) && echo "# moment $((preempted + finished)): other rows" && diff <(echo "$whole_rows") <(rows run) | head -n 8 | remark; }
         rm -rf run
         ;;
     *) bad=$((bad + 1)) && echo "# status $status" && tail -n 5 "$err" | remark ;;
@@ -62,8 +71,10 @@ run "$MPIEXEC" -np 3 "$train" "${few[@]}" --max-steps $((step + 2)) --output-dir
 [ "$status" = 0 ] && says "$out" "going on after step $step"
 point $? 'and three ranks go on from it'
 
+n_alone=0
 start_alone() {
-    env "$@" "$train" "${few[@]}" --max-steps 1000000 --output-dir alone$((++n_alone)) >"$out" 2>"$err" </dev/null &
+    n_alone=$((n_alone + 1))
+    env "$@" "$train" "${few[@]}" --max-steps 1000000 --output-dir alone$n_alone >"$out" 2>"$err" </dev/null &
     launcher=$!
     for _ in {1..500}; do [ -s alone$n_alone/metrics.jsonl ] && break; sleep 0.02; done
 }

@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "comm/mpi/sum.h"
+#include "launch/activity.h"
 #include "launch/mpi_group.h"
 
 enum { PAGE = 4096, SCRATCH_BYTES = 4 << 20, LEAST_SLICE_BYTES = 64 << 10, LEAST_CHUNK_BYTES = 64 };
@@ -225,7 +226,10 @@ static zrt_status run(const zrt__collective *c, bool reduces, zrt__collective_fn
         copy_alone(c);
         return ZRT_OK;
     }
+    zrt__activity *activity = zrt__group_activity(comm->group);
+    int number = zrt__activity_begin(activity, comm->label, c->label);
     zrt_status status = comm->meeting.segment != NULL ? shared(comm, c) : over_mpi(comm, c);
+    zrt__activity_end(activity, number);
     if (status != ZRT_OK && comm->meeting.segment == NULL)
         return zrt__fail_context(status, "%s: %s: ", comm->label, c->label != NULL ? c->label : "a collective");
     return status;
