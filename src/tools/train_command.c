@@ -40,9 +40,10 @@ static void print_help(const char *name, train_command_kind kind, const train_op
     tool_options_print(&options->parsed, stdout);
     train_recipe_print(stdout);
     printf("\nExit status: 0 done, 1 the machine, input and output or memory failed, 2 options, configuration or input "
-           "are wrong, 75 a rank hung or was lost (--collective-timeout), 85 preempted by SIGUSR1 or SIGUSR2 (under "
-           "srun SIGTERM too) and saved: start again with\n"
-           "--resume-from-checkpoint auto.\n");
+           "are\n"
+           "wrong, 75 a rank hung or was lost (--collective-timeout), 85 preempted by SIGUSR1 or SIGUSR2 (under srun "
+           "SIGTERM\n"
+           "too) and saved: start again with --resume-from-checkpoint auto.\n");
 }
 
 /* ---- what ends before training ---- */

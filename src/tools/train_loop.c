@@ -31,6 +31,7 @@ static zrt_status micro_step(loop *l, bool first)
     train_run *run = l->run;
     const zrt_batch *batch;
     zrt_loss *loss;
+    int64_t position = zrt_loader_position(run->train_loader);
     zrt_status status = zrt_loader_next(run->train_loader, &batch);
     /* One meeting for what only some ranks know: a file that cannot be read, a signal. */
     if (status == ZRT_OK && first && train_signal() != TRAIN_SIGNAL_NONE)
@@ -38,6 +39,8 @@ static zrt_status micro_step(loop *l, bool first)
     status = zrt_agree(run->context, status);
     run->preempted = status == PREEMPT;
     run->stopped = status == STOP || run->preempted;
+    if (run->stopped) /* the batch comes again, in the run that goes on */
+        ZRT_TRY(zrt_loader_seek(run->train_loader, position));
     if (status != ZRT_OK)
         return status;
     ZRT_TRY(zrt_engine_forward(run->engine, batch, &loss));
