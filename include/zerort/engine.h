@@ -137,6 +137,10 @@ ZRT_EXPORT zrt_status zrt_engine_load_pretrained(zrt_engine *engine, const char 
  * ZRT_ERR_IO. */
 ZRT_EXPORT zrt_status zrt_engine_save_pretrained(zrt_engine *engine, const char *folder, zrt_dtype dtype);
 
+/* Prints a table of rank, host, rank within the host, device and cores, or of hosts where there are many ranks, to `file` (NULL:
+ * not on this rank). Collective. */
+ZRT_EXPORT zrt_status zrt_engine_print_ranks(zrt_engine *engine, FILE *file);
+
 /* Prints the memory plan and the schedule. Local. */
 ZRT_EXPORT zrt_status zrt_engine_print_plan(const zrt_engine *engine, FILE *file);
 /* The same for pretended ranks without allocating anything; no engine is needed. Local. n_ranks 0: the context's.

@@ -150,6 +150,18 @@ zrt_status zrt_init_comm(MPI_Comm comm, zrt_context **context_out)
     return create(comm, &before, false, context_out);
 }
 
+/* Tasks of srun that MPI does not know would each train alone, over one another's files. */
+static zrt_status check_launcher(int size)
+{
+    const char *tasks = getenv("SLURM_STEP_NUM_TASKS");
+    if (size > 1 || tasks == NULL || strtol(tasks, NULL, 10) <= 1 || getenv("OMPI_COMM_WORLD_SIZE") != NULL)
+        return ZRT_OK;
+    return zrt__fail(ZRT_ERR_USAGE,
+                     "srun started %s tasks, but MPI sees one rank in each: start them with srun --mpi=pmix, or with "
+                     "mpirun inside salloc or sbatch",
+                     tasks);
+}
+
 zrt_status zrt_init(int *argc, char ***argv, zrt_context **context_out)
 {
     int initialized = 0, finalized = 0, provided = MPI_THREAD_SINGLE;
@@ -170,6 +182,10 @@ zrt_status zrt_init(int *argc, char ***argv, zrt_context **context_out)
     if (!CPU_EQUAL(&before, &after))
         sched_setaffinity(0, sizeof before, &before);
     zrt_status status = check_threads(provided, "use an MPI that is built with thread support");
+    int size = 1;
+    MPI_Comm_size(MPI_COMM_WORLD, &size);
+    if (status == ZRT_OK)
+        status = check_launcher(size);
     if (status == ZRT_OK)
         status = create(MPI_COMM_WORLD, &before, true, context_out);
     if (status != ZRT_OK)

@@ -123,6 +123,16 @@ void tool_end_hang(void *user, const char *report, bool speaks)
     _exit(TOOL_EXIT_LOST);
 }
 
+void tool_end_lost(const zrt_context *context)
+{
+    char message[sizeof failure];
+    snprintf(message, sizeof message, "%s", zrt_error_message());
+    /* One that knows is enough; the lowest of them is first, and the launcher then ends the others. */
+    if (zrt_rank(context) > 0)
+        sleep(1);
+    tool_end_hang(NULL, message, true);
+}
+
 int tool_end_usage(const char *message)
 {
     int rank = tool_launcher_rank();

@@ -31,6 +31,9 @@ zrt_status tool_agree(const zrt_context *context, zrt_status status);
 /* Ends the process of a job that hangs with TOOL_EXIT_LOST; a zrt_hang_fn. */
 void tool_end_hang(void *user, const char *report, bool speaks);
 
+/* Ends the process of a rank that lost another, with the message of that failure and TOOL_EXIT_LOST. Does not return. */
+void tool_end_lost(const zrt_context *context);
+
 /* The end of a program without ranks: writes the message of a failure. Returns the exit status. */
 int tool_end(zrt_status status);
 

@@ -154,7 +154,8 @@ static int start(train_options *options, train_command_kind kind)
         train_signals_watch();
     zrt_status status = zrt_init(NULL, NULL, &run.context);
     if (status != ZRT_OK) {
-        tool_report_error("%s", zrt_error_message());
+        if (tool_launcher_rank() == 0 || status != ZRT_ERR_USAGE) /* srun's tasks all make the same mistake */
+            tool_report_error("%s", zrt_error_message());
         return zrt_status_exit_code(status);
     }
     status = run_all(&run, kind);

@@ -154,7 +154,10 @@ zrt_status train_loop(train_run *run)
         .run = run, .step = run->first_step, .logged = run->first_step, .saved = run->first_step, .saved_at = now()};
     zrt_status status = tool_agree(run->context, train_progress_open(run, &l.progress));
     if (status == ZRT_OK) {
-        status = tool_agree(run->context, steps(&l));
+        status = steps(&l);
+        if (status == ZRT_ERR_COMM) /* whom this rank lost cannot meet it */
+            tool_end_lost(run->context);
+        status = tool_agree(run->context, status);
         zrt_engine_save_wait(run->engine); /* a failure has been told as a warning */
         if (status == ZRT_OK)
             train_progress_summary(l.progress);

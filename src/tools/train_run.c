@@ -296,6 +296,8 @@ zrt_status train_run_create_engine(train_run *run)
     }
     ZRT_TRY(zrt_agree(run->context, status));
     status = zrt_engine_create(run->context, run->model, run->config, &run->engine);
+    if (status == ZRT_OK && !run->options->generates)
+        status = zrt_engine_print_ranks(run->engine, zrt_rank(run->context) == 0 ? stdout : NULL);
     if (status == ZRT_OK && has_weights(run->options->model))
         status = zrt_engine_load_pretrained(run->engine, run->options->model);
     return tool_agree(run->context, status);

@@ -8,7 +8,7 @@ moments=${ZRT_TEST_MOMENTS:-3}
 RANDOM=${ZRT_TEST_SEED:-$$}
 echo "# ZRT_TEST_SEED=${ZRT_TEST_SEED:-$$}"
 head -c 20000 "$ZRT_SRCDIR/src/engine/save.c" >text.txt
-few=(--train-file text.txt --logging-steps 1 --sample-tokens 0 --per-device-train-batch-size 1 --seq-length 16 --max-steps 40
+few=(--train-file text.txt --logging-steps 1 --sample-tokens 0 --per-device-train-batch-size 1 --seq-length 16 --max-steps 100
     --validation-split-percentage 0)
 rows() { grep -oE '"(step|epoch|loss|grad_norm|learning_rate|tokens|skipped)": *[^,}]*' "$1/metrics.jsonl"; }
 
@@ -41,6 +41,8 @@ stop_at_random() { # after up to $1 milliseconds: sets $status
 run "$MPIEXEC" -np 2 "$train" "${few[@]}" --output-dir whole
 [ "$status" = 0 ]
 point $? 'a run that nobody stops'
+grep -A2 '^  rank  host  *local rank  device  *cores$' "$out" | awk -v h="$(hostname)" '$1 ~ /^[01]$/ && $2 == h && $3 == $1 && $4 == "cpu" { n++ } END { exit n != 2 }'
+point $? 'starts with a table of its ranks'
 whole_rows=$(rows whole)
 
 preempted=0 finished=0 bad=0
@@ -78,6 +80,12 @@ start_alone() {
     launcher=$!
     for _ in {1..500}; do [ -s alone$n_alone/metrics.jsonl ] && break; sleep 0.02; done
 }
+run env SLURM_JOB_ID=1 SLURM_STEP_NUM_TASKS=4 SLURM_PROCID=0 "$train" "${few[@]}" --output-dir single
+[ "$status" = 2 ] && says "$err" 'srun started 4 tasks' '--mpi=pmix' && [ ! -e single ]
+point $? 'tasks of srun that MPI does not know are refused'
+run env SLURM_JOB_ID=1 SLURM_STEP_NUM_TASKS=4 SLURM_PROCID=1 "$train" "${few[@]}" --output-dir single
+[ "$status" = 2 ] && [ ! -s "$err" ]
+point $? 'and one of them says so'
 start_alone SLURM_JOB_ID=1
 stop_at_random 1 TERM
 [ "$status" = 85 ]
