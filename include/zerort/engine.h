@@ -156,7 +156,8 @@ ZRT_EXPORT zrt_status zrt_engine_trace(zrt_engine *engine, const char *path);
  * memory_breakdown are printed at once. A breakdown waits for each pass, so set the same keys on all ranks. Collective. */
 ZRT_EXPORT zrt_status zrt_engine_set_monitor(zrt_engine *engine, zrt_monitor *monitor);
 
-/* Bytes taken through the device's allocator, now and by the plan: equal to the byte. Local. */
+/* Bytes taken through the device's allocator, now and by the plan: equal to the byte. On a GPU kernels and libraries take some more
+ * for themselves (98 MiB of scratch, cuDNN's workspace, CUDA's own). Local. */
 ZRT_EXPORT size_t zrt_engine_memory_bytes(const zrt_engine *engine);
 ZRT_EXPORT size_t zrt_engine_planned_bytes(const zrt_engine *engine);
 

@@ -170,6 +170,7 @@ static zrt_status check_model(zrt_context *context, objects *o, double *worst_ou
     ZRT_TRY(zrt_config_read_string(o->config,
                                    "{\"train_micro_batch_size_per_gpu\": 32, \"zero_optimization\": {\"stage\": 2},"
                                    " \"optimizer\": {\"type\": \"AdamW\", \"params\": {\"lr\": 0.001}}}"));
+    ZRT_TRY(zrt_config_set_argument(o->config, "device", "cpu")); /* where the op's functions run */
     for (int i = 0; i < 2; i++) {
         const net_spec net = {.cap = 1.5f, .own = i == 0};
         ZRT_TRY(make_model(&net, &o->models[i]));

@@ -76,6 +76,7 @@ static zrt_status make_engine(zrt_context *context, zrt_model *model, const kind
                                         {"max_steps", "20"},
                                         {"warmup_steps", "4"},
                                         {"optim", k->optimizer},
+                                        {"device", k->offload != NULL ? "cpu" : "auto"}, /* offload is for CPU ranks */
                                         {"per_device_train_batch_size", "2"},
                                         {"per_device_eval_batch_size", "2"}};
     for (size_t i = 0; i < sizeof arguments / sizeof *arguments && status == ZRT_OK; i++)

@@ -94,8 +94,11 @@ static zrt_status make(zrt_context *context, zrt_model *model, const run_setting
              settings->power, settings->hysteresis, settings->stage, ROWS, settings->accumulation);
     ZRT_TRY(zrt_config_create(&config));
     zrt_status status = zrt_config_read_string(config, json);
-    const char *const arguments[][2] = {
-        {"learning_rate", "1e-2"}, {"max_steps", "30"}, {"warmup_steps", "3"}, {"lr_scheduler_type", "cosine"}};
+    const char *const arguments[][2] = {{"device", "cpu"}, /* where the op that strikes can */
+                                        {"learning_rate", "1e-2"},
+                                        {"max_steps", "30"},
+                                        {"warmup_steps", "3"},
+                                        {"lr_scheduler_type", "cosine"}};
     for (size_t i = 0; i < sizeof arguments / sizeof *arguments && status == ZRT_OK; i++)
         status = zrt_config_set_argument(config, arguments[i][0], arguments[i][1]);
     if (status == ZRT_OK)

@@ -55,6 +55,8 @@ static zrt_status make(zrt_context *context, zrt_model *model, const run_setting
         status = zrt_config_set_argument(config, "seed", seed);
     if (status == ZRT_OK)
         status = zrt_config_set_argument(config, "max_steps", "10");
+    if (status == ZRT_OK) /* pieces in the device's memory are read here */
+        status = zrt_config_set_argument(config, "device", "cpu");
     if (status == ZRT_OK)
         status = zrt_config_set_argument(config, "per_device_eval_batch_size", "1");
     if (status == ZRT_OK)

@@ -51,9 +51,10 @@ zrt_status zrt__cuda_stream_create(zrt__device *device, const char *name, bool c
     if (error == cudaSuccess)
         error = cudaStreamCreateWithPriority(&stream->handle, cudaStreamNonBlocking, computes ? least : greatest);
     zrt_status status = zrt__cuda_check(device, error, "creating a stream");
+    /* Not counted as allocated: it is the kernels' own, and no part of a plan. */
     if (status == ZRT_OK)
-        status =
-            device->ops->allocate(device, ZRT__MEMORY_DEVICE, stream->scratch_bytes, (void **)(void *)&stream->scratch);
+        status = zrt__cuda_check(device, cudaMalloc(&stream->scratch, stream->scratch_bytes),
+                                 "taking scratch memory for a stream");
     if (status != ZRT_OK) {
         if (stream->handle != NULL)
             cudaStreamDestroy(stream->handle);
@@ -69,10 +70,9 @@ void zrt__cuda_stream_destroy(zrt__stream **stream)
     if (stream == NULL || *stream == NULL)
         return;
     zrt__cuda_stream_state *s = (zrt__cuda_stream_state *)*stream;
-    zrt__device *device = s->base.device;
     cudaStreamSynchronize(s->handle);
     cudaStreamDestroy(s->handle);
-    device->ops->release(device, ZRT__MEMORY_DEVICE, s->scratch, s->scratch_bytes);
+    cudaFree(s->scratch);
     if (s->times != NULL)
         cudaFreeHost(s->times);
     free(s->slots);
