@@ -78,8 +78,9 @@ struct zrt_engine {
     zrt_loss loss;
     int64_t step, micro_step;
     bool backward_due, update_due;
-    double least_loss_scale; /* it is not below this after the steps so far; 0: unknown */
-    int64_t samples;         /* of micro-steps so far, when batches do not number them */
+    int64_t checked_step, checked_skipped; /* when it was last seen that not all steps are skipped, and how many were */
+    double least_loss_scale;               /* it is not below this after the steps so far; 0: unknown */
+    int64_t samples;                       /* of micro-steps so far, when batches do not number them */
     zrt__generation generation;
     zrt__saving saving;
     char *trace_path;

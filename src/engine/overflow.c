@@ -11,7 +11,8 @@
 #include "base/half.h"
 #include "engine/engine.h"
 
-enum { CHUNK = 1 << 16, NONE = -1 };
+/* A run of so many skipped steps does not recover. */
+enum { CHUNK = 1 << 16, NONE = -1, MOST_SKIPPED = 16 };
 
 /* Elements [first, first + n) from `ref` on. */
 static zrt_status has_non_finite(zrt_engine *engine, zrt__ref ref, zrt_dtype dtype, int64_t first, int64_t n,
@@ -125,7 +126,7 @@ static zrt_status find_rank(zrt_engine *engine, char *const *saved, float *chunk
     return ZRT_OK;
 }
 
-static zrt_status name_overflow(zrt_engine *engine, double scale)
+static zrt_status name_overflow(zrt_engine *engine, const char *what)
 {
     const zrt__group *world = zrt__context_world(engine->context);
     size_t n_fields = engine->model->n_fields;
@@ -156,19 +157,37 @@ static zrt_status name_overflow(zrt_engine *engine, double scale)
     char where[64] = "in a micro-step before the last";
     if (rank != NONE)
         snprintf(where, sizeof where, "on rank %d", rank);
-    return zrt__fail(
-        ZRT_ERR_INPUT,
-        "step %lld: the gradients overflow and the loss scale is at its minimum, %g: the first parameter "
-        "with a non-finite gradient is %s, %s; look at its data, lower the learning rate, or train in bf16",
-        (long long)engine->step, scale, parameter != NONE ? engine->model->parameters[parameter].name : "unknown",
-        where);
+    return zrt__fail(ZRT_ERR_INPUT,
+                     "step %lld: %s: the first parameter with a non-finite gradient is %s, %s; look at its data, lower "
+                     "the learning rate, or train in %s",
+                     (long long)engine->step, what,
+                     parameter != NONE ? engine->model->parameters[parameter].name : "unknown", where,
+                     engine->settings.rules.dynamic_loss_scale ? "bf16" : "fp32");
+}
+
+/* Without a loss scale that falls, what is not finite stays so. Every so many steps one waits for the device. */
+static zrt_status check_skipped(zrt_engine *engine)
+{
+    char what[128];
+    if (engine->step % MOST_SKIPPED != 0)
+        return ZRT_OK;
+    ZRT_TRY(engine->runtime.device->ops->event_synchronize(engine->metrics_ready));
+    const zrt__step_state *state = zrt__engine_address(engine, NULL, engine->compiled.staging.state);
+    bool all = engine->checked_step == engine->step - MOST_SKIPPED && state->counted > 0 &&
+               state->skipped - engine->checked_skipped == MOST_SKIPPED;
+    engine->checked_step = engine->step;
+    engine->checked_skipped = state->skipped;
+    snprintf(what, sizeof what, "%d steps in a row were skipped, because loss or gradients are not finite",
+             MOST_SKIPPED);
+    return all ? name_overflow(engine, what) : ZRT_OK;
 }
 
 zrt_status zrt__engine_check_scale(zrt_engine *engine)
 {
     const zrt__step_rules *rules = &engine->settings.rules;
+    char what[128];
     if (!rules->dynamic_loss_scale)
-        return ZRT_OK;
+        return check_skipped(engine);
     /* A step halves the scale at most: until it can be at the minimum, nothing waits. */
     bool far = engine->least_loss_scale > 2 * rules->min_loss_scale;
     engine->least_loss_scale /= 2;
@@ -177,5 +196,6 @@ zrt_status zrt__engine_check_scale(zrt_engine *engine)
     ZRT_TRY(engine->runtime.device->ops->event_synchronize(engine->metrics_ready));
     const zrt__step_state *state = zrt__engine_address(engine, NULL, engine->compiled.staging.state);
     engine->least_loss_scale = state->loss_scale;
-    return state->scale_at_minimum ? name_overflow(engine, state->loss_scale) : ZRT_OK;
+    snprintf(what, sizeof what, "the gradients overflow and the loss scale is at its minimum, %g", state->loss_scale);
+    return state->scale_at_minimum ? name_overflow(engine, what) : ZRT_OK;
 }

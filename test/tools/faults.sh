@@ -75,5 +75,11 @@ kind STOP 75 "RANK (host $(hostname)) does not answer" 'no progress in 2 s' 'in 
 kind KILL 137 'exited on signal 9'
 # An mpirun that looks on, and whose status then says nothing: the ranks find it themselves.
 launcher_options=(--enable-recovery) moments=1
-kind KILL '0|75|137' 'RANK ended while others waited for it'
+kind KILL '0|75|137' 'error:' 'RANK '
+# A loss that is not finite, without a loss scale to lower.
+run "$MPIEXEC" -np 2 "$train" --train-file text.txt --sample-tokens 0 --per-device-train-batch-size 1 --seq-length 16 --max-steps 100 \
+    --validation-split-percentage 0 --output-dir infinite --learning-rate 1e38 --warmup-steps 0 --max-grad-norm 0 --optim sgd
+[ "$status" = 2 ] && [ "$(grep -c 'error:' "$err")" = 1 ] && says "$err" 'step 32: 16 steps in a row were skipped' 'on rank'
+point $? 'a loss that stays infinite ends the run, with step, parameter and rank'
+[ "$status" = 2 ] || { echo "# status $status" && tail -n 5 "$err" | remark; }
 finish
