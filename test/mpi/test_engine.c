@@ -52,6 +52,7 @@ static zrt_status make(zrt_context *context, zrt_model *model, const run_setting
                                         {"max_steps", "10"},
                                         {"optim", settings->optimizer},
                                         {"per_device_eval_batch_size", "2"},
+                                        {"device", settings->memory != NULL ? "cpu" : NULL}, /* whose memory it is */
                                         {"host_memory", settings->memory}};
     zrt_status status = ZRT_OK;
     for (size_t i = 0; i < sizeof keys / sizeof *keys && status == ZRT_OK; i++)
