@@ -1,5 +1,5 @@
 # ZRT_DEPENDENCIES
-# Open MPI, serial HDF5, jansson, hwloc, PCRE2, utf8proc and zlib, each by pkg-config.
+# Open MPI, serial HDF5, jansson, hwloc, PCRE2, utf8proc and zlib, each by pkg-config; liburing where it is there.
 # Sets ZRT_DEP_CFLAGS and ZRT_DEP_LIBS, and MPIEXEC for the tests.
 AC_DEFUN([ZRT_DEPENDENCIES], [
 PKG_PROG_PKG_CONFIG([0.29])
@@ -14,6 +14,18 @@ _ZRT_DEPENDENCY([HWLOC], [hwloc], [hwloc >= 2.0], [libhwloc-dev])
 _ZRT_DEPENDENCY([PCRE2], [pcre2], [libpcre2-8 >= 10.30], [libpcre2-dev])
 _ZRT_DEPENDENCY([UTF8PROC], [utf8proc], [libutf8proc >= 2.4], [libutf8proc-dev])
 _ZRT_DEPENDENCY([ZLIB], [zlib], [zlib >= 1.2.5], [zlib1g-dev])
+
+AC_ARG_WITH([liburing], [AS_HELP_STRING([--without-liburing], [states in files by threads instead of io_uring])],
+            [], [with_liburing=check])
+zrt_version_liburing=none
+AS_IF([test "$with_liburing" != no],
+      [PKG_CHECK_MODULES([LIBURING], [liburing >= 2.2],
+           [zrt_version_liburing=`$PKG_CONFIG --modversion liburing`
+            ZRT_DEP_CFLAGS="$ZRT_DEP_CFLAGS "`AS_ECHO(["$LIBURING_CFLAGS"]) | $SED -e 's/-I */-isystem /g'`
+            ZRT_DEP_LIBS="$ZRT_DEP_LIBS $LIBURING_LIBS"
+            AC_DEFINE([HAVE_LIBURING], [1], [Define to 1 where liburing is used.])],
+           [AS_IF([test "$with_liburing" = yes],
+                  [AC_MSG_ERROR([pkg-config finds no liburing >= 2.2 (Debian: liburing-dev)])])])])
 
 zrt_saved_CPPFLAGS=$CPPFLAGS
 CPPFLAGS="$CPPFLAGS $ZRT_DEP_CFLAGS"

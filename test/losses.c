@@ -4,6 +4,7 @@
  *   mpirun -np N test/losses [--zero-stage N] [--micro-batch N] [--gradient-accumulation-steps N] [--recompute MODE]
  *                            [--dropout P] [--model gpt2|llama] [--steps N] [--dtype T]
  *                            [--offload none|pipelined] [--sub-group-size N]
+ *                            [--nvme FOLDER [--buffer-size N]] [--set KEY=JSON]..
  *                            [--communication-data-type T] [--grad-accum-dtype T] */
 #include "config.h"
 
@@ -20,6 +21,8 @@ enum { VOCAB = 61, LENGTH = 24, ROWS = 12 };
 
 typedef struct losses_options {
     const char *stage, *micro, *accumulation, *recompute, *model, *dtype, *communication, *accumulated, *offload, *tile;
+    const char *nvme, *buffer, *sets[8];
+    int n_sets;
     float dropout;
     int steps;
 } losses_options;
@@ -85,6 +88,17 @@ static zrt_status make_config(const losses_options *options, zrt_config **config
         TRY(zrt_config_set(config, "zero_optimization.offload_optimizer.device", "cpu"));
         TRY(zrt_config_set(config, "zerort.overlapped_step", options->offload));
         TRY(zrt_config_set(config, "zero_optimization.sub_group_size", options->tile));
+    }
+    if (options->nvme != NULL) {
+        TRY(zrt_config_set(config, "zero_optimization.offload_optimizer.device", "nvme"));
+        TRY(zrt_config_set(config, "zero_optimization.offload_optimizer.nvme_path", options->nvme));
+        TRY(zrt_config_set(config, "zero_optimization.offload_optimizer.buffer_size", options->buffer));
+    }
+    for (int i = 0; i < options->n_sets; i++) {
+        char key[128];
+        const char *value = strchr(options->sets[i], '=');
+        snprintf(key, sizeof key, "%.*s", (int)(value - options->sets[i]), options->sets[i]);
+        TRY(zrt_config_set(config, key, value + 1));
     }
     const char *const arguments[][2] = {{"learning_rate", "3e-3"},       {"max_steps", steps},    {"warmup_steps", "2"},
                                         {"lr_scheduler_type", "cosine"}, {"weight_decay", "0.1"}, {"seed", "7"}};
@@ -158,8 +172,12 @@ int main(int argc, char **argv)
                                                  {"grad-accum-dtype", required_argument, NULL, 'd'},
                                                  {"offload", required_argument, NULL, 'o'},
                                                  {"sub-group-size", required_argument, NULL, 'g'},
+                                                 {"nvme", required_argument, NULL, 'v'},
+                                                 {"buffer-size", required_argument, NULL, 'u'},
+                                                 {"set", required_argument, NULL, 'e'},
                                                  {0}};
-    losses_options options = {"3", "3", "1", "none", "gpt2", "fp32", NULL, NULL, NULL, "1000000000", 0, 20};
+    losses_options options = {"3",  "3",          "1",  "none",      "gpt2", "fp32", NULL, NULL,
+                              NULL, "1000000000", NULL, "100000000", {NULL}, 0,      0,    20};
     zrt_context *context = NULL;
     for (int c; (c = getopt_long(argc, argv, "", long_options, NULL)) != -1;) {
         if (c == 's')
@@ -186,6 +204,12 @@ int main(int argc, char **argv)
             options.offload = optarg;
         else if (c == 'g')
             options.tile = optarg;
+        else if (c == 'v')
+            options.nvme = optarg;
+        else if (c == 'u')
+            options.buffer = optarg;
+        else if (c == 'e' && options.n_sets < 8 && strchr(optarg, '=') != NULL)
+            options.sets[options.n_sets++] = optarg;
         else
             return 2;
     }

@@ -171,13 +171,60 @@ static zrt_status size(zrt__resolution *resolution, const char *name, size_t *by
     return value != NULL ? parse_size(name, json_string_value(value), bytes_out) : ZRT_OK;
 }
 
+static zrt_status resolve_aio(zrt__resolution *resolution)
+{
+    zrt__resolved_aio *aio = &resolution->out->aio;
+    ZRT_TRY(integer(resolution, "aio.block_size", NULL, &aio->block_size));
+    ZRT_TRY(integer(resolution, "aio.queue_depth", NULL, &aio->queue_depth));
+    ZRT_TRY(integer(resolution, "aio.intra_op_parallelism", NULL, &aio->intra_op_parallelism));
+    ZRT_TRY(boolean(resolution, "aio.single_submit", NULL, &aio->single_submit));
+    return boolean(resolution, "aio.overlap_events", NULL, &aio->overlap_events);
+}
+
+/* The folder of a block whose device is nvme. */
+static zrt_status resolve_folder(zrt__resolution *resolution, const char *block, char *folder, size_t capacity)
+{
+    char path[128];
+    snprintf(path, sizeof path, "zero_optimization.%s.nvme_path", block);
+    const char *given = json_string_value(zrt__tree_get(resolution->config->file, path));
+    if (given == NULL || *given == '\0')
+        return zrt__fail(ZRT_ERR_CONFIG,
+                         "zero_optimization.%s.device is \"nvme\" and %s is not given: name a folder on a "
+                         "local disk",
+                         block, path);
+    if (strlen(given) >= capacity)
+        return zrt__fail(ZRT_ERR_CONFIG, "%s is longer than %zu bytes", path, capacity - 1);
+    snprintf(folder, capacity, "%s", given);
+    return ZRT_OK;
+}
+
+static zrt_status resolve_optimizer_files(zrt__resolution *resolution)
+{
+    zrt__resolved *r = resolution->out;
+    zrt__resolved_files *files = &r->optimizer_files;
+#define OO "zero_optimization.offload_optimizer."
+    const char *device = json_string_value(zrt__tree_get(resolution->config->file, OO "device"));
+    files->on = device != NULL && strcmp(device, "nvme") == 0;
+    ZRT_TRY(integer(resolution, OO "buffer_count", NULL, &files->buffer_count));
+    ZRT_TRY(integer(resolution, OO "buffer_size", NULL, &files->buffer_size));
+    ZRT_TRY(boolean(resolution, OO "pipeline_read", NULL, &files->pipeline_read));
+    ZRT_TRY(boolean(resolution, OO "pipeline_write", NULL, &files->pipeline_write));
+    ZRT_TRY(boolean(resolution, OO "fast_init", NULL, &files->fast_init));
+#undef OO
+    if (!files->on)
+        return ZRT_OK;
+    return resolve_folder(resolution, "offload_optimizer", files->folder, sizeof files->folder);
+}
+
 static zrt_status resolve_offload(zrt__resolution *resolution)
 {
     zrt__resolved *r = resolution->out;
     const char *device =
         json_string_value(zrt__tree_get(resolution->config->file, "zero_optimization.offload_optimizer.device"));
     const char *overlap = json_string_value(zrt__tree_get(resolution->config->file, "zerort.overlapped_step"));
-    r->offload_optimizer = device != NULL && strcmp(device, "cpu") == 0;
+    ZRT_TRY(resolve_aio(resolution));
+    ZRT_TRY(resolve_optimizer_files(resolution));
+    r->offload_optimizer = device != NULL && (strcmp(device, "cpu") == 0 || r->optimizer_files.on);
     r->overlapped_step_given = overlap != NULL;
     r->overlapped_step = overlap == NULL || strcmp(overlap, "none") != 0;
     if (overlap != NULL && strcmp(overlap, "speculative") == 0)

@@ -28,6 +28,19 @@ typedef struct zrt__watch {
     char flops_file[512]; /* "": none */
 } zrt__watch;
 
+/* DeepSpeed's block "aio", and the buffers and folder of one of the offload blocks. */
+typedef struct zrt__resolved_aio {
+    int64_t block_size, queue_depth, intra_op_parallelism;
+    bool single_submit, overlap_events;
+} zrt__resolved_aio;
+
+typedef struct zrt__resolved_files {
+    bool on; /* device nvme */
+    char folder[512];
+    int64_t buffer_count, buffer_size; /* elements */
+    bool pipeline_read, pipeline_write, fast_init;
+} zrt__resolved_files;
+
 typedef struct zrt__resolved {
     int n_ranks;
     int64_t train_batch, micro_batch, accumulation, evaluation_batch;
@@ -58,6 +71,8 @@ typedef struct zrt__resolved {
     bool offload_optimizer, overlapped_step_given;
     int overlapped_step; /* 0 none, 1 pipelined */
     int64_t sub_group_size;
+    zrt__resolved_files optimizer_files;
+    zrt__resolved_aio aio;
     bool deterministic;
     bool state_dict_offload_to_cpu, state_dict_rank0_only;
     char device[16];

@@ -201,6 +201,7 @@ static zrt_status create(zrt_engine *engine, const zrt_config *config)
     ZRT_TRY(zrt__engine_open_device(engine));
     ZRT_TRY(zrt__group_agree(world, zrt__engine_check_memory(engine)));
     ZRT_TRY(zrt__engine_open_comms(engine));
+    ZRT_TRY(zrt__engine_open_files(engine));
     ZRT_TRY(allocate(engine));
     ZRT_TRY(zrt__saving_open(engine, config));
     ZRT_TRY(zrt__group_agree(world, upload(engine)));
@@ -238,6 +239,7 @@ void zrt_engine_destroy(zrt_engine **engine)
         for (int i = 0; i < ZRT__N_STREAMS; i++)
             if (e->runtime.streams[i] != NULL)
                 device->stream_destroy(&e->runtime.streams[i]);
+        zrt__engine_close_files(e);
         for (int region = 0; region < ZRT__N_REGIONS; region++) {
             give_back(e, (zrt__region)region, true, e->compiled.memory.scratch_bytes[region]);
             give_back(e, (zrt__region)region, false, e->compiled.memory.persistent_bytes[region]);

@@ -99,6 +99,8 @@ static zrt_status choose(zrt_engine *engine)
 /* Copies and the host's kernels have streams where something is offloaded. */
 static bool has_stream(const zrt_engine *engine, zrt__stream_role role)
 {
+    if (role >= ZRT__STREAM_FILE_READ)
+        return zrt__engine_uses_stream(engine, role);
     return role <= ZRT__STREAM_REDUCE || engine->settings.zero.offload != ZRT__OFFLOAD_NONE;
 }
 
@@ -132,8 +134,9 @@ zrt_status zrt__engine_open_device(zrt_engine *engine)
     ZRT_TRY(choose(engine));
     if (on_gpu(engine) && engine->settings.offload_optimizer)
         return zrt__fail(ZRT_ERR_NOT_SUPPORTED,
-                         "zero_optimization.offload_optimizer.device cpu is not supported on GPUs yet: set it to none, "
-                         "or use --device cpu");
+                         "zero_optimization.offload_optimizer.device %s is not supported on GPUs yet: set it to none, "
+                         "or use --device cpu",
+                         engine->settings.zero.files.optimizer ? "nvme" : "cpu");
     return zrt__group_agree(world, make_streams(engine));
 }
 

@@ -49,6 +49,17 @@ zrt_status zrt__fit_check(zrt_model *model, const zrt__settings *settings, const
 
 /* Chooses and opens the device, its streams and events; settings.device says which it became. Collective. */
 zrt_status zrt__engine_open_device(zrt_engine *engine);
+/* Files (files.c). Whether a stream of files is needed. */
+bool zrt__engine_uses_stream(const zrt_engine *engine, zrt__stream_role role);
+/* Makes this rank's files. Collective. */
+zrt_status zrt__engine_open_files(zrt_engine *engine);
+void zrt__engine_close_files(zrt_engine *engine);
+/* Elements [first, first + n) of a shard that is in a file: its master parameters (which: 0) or an optimizer state, at once. */
+zrt_status zrt__file_state_read(zrt_engine *engine, const zrt__flat *flat, int which, int64_t first, int64_t n,
+                                float *out);
+zrt_status zrt__file_state_write(zrt_engine *engine, const zrt__flat *flat, int which, int64_t first, int64_t n,
+                                 const float *values);
+
 /* Collective. */
 zrt_status zrt__engine_open_comms(zrt_engine *engine);
 /* Whether the plan fits what the opened device has free. */

@@ -144,6 +144,10 @@ static zrt_status load_state(loading *l, int state, size_t p, float *chunk)
             memset(chunk, 0, (size_t)n * sizeof *chunk);
         else
             ZRT_TRY(zrt__restore_read(l->restore, l->datasets[state], there, at, n, chunk));
+        if (flat->in_file) {
+            ZRT_TRY(zrt__file_state_write(engine, flat, 1 + state, start + at - flat->shard_first, n, chunk));
+            continue;
+        }
         ZRT_TRY(device->copy(stream, values + (start + at - flat->shard_first), chunk, (size_t)n * sizeof *chunk));
         ZRT_TRY(device->stream_synchronize(stream));
     }

@@ -46,6 +46,11 @@ static zrt_status store(zrt_engine *engine, const zrt__flat *flat, int64_t first
         ZRT_TRY(device->copy(stream, parameter + (size_t)(held_from - base) * element, chunk->converted,
                              (size_t)(held_to - held_from) * element));
     }
+    if (from < to && flat->in_file) {
+        ZRT_TRY(zrt__file_state_write(engine, flat, 0, from - flat->shard_first, to - from,
+                                      chunk->values + (from - first)));
+        return device->stream_synchronize(stream);
+    }
     if (from < to && flat->trainable && dtype != ZRT_FLOAT32) {
         float *master = zrt__engine_address(engine, NULL, flat->master);
         ZRT_TRY(device->copy(stream, master + (from - flat->shard_first), chunk->values + (from - first),
@@ -159,6 +164,14 @@ static zrt_status state_ref(const zrt_engine *engine, const zrt__flat *flat, zrt
     return ZRT_OK;
 }
 
+/* As fetch, of a state in a file. */
+static zrt_status fetch_file(zrt_engine *engine, const zrt__flat *flat, zrt_state state, int64_t first, int64_t n,
+                             float *out)
+{
+    int which = state == ZRT_STATE_PARAMETER ? 0 : state == ZRT_STATE_EXP_AVG ? 1 : 2;
+    return zrt__file_state_read(engine, flat, which, first - flat->shard_first, n, out);
+}
+
 /* This rank's elements [first, first + n) of a flat's shard, as fp32. */
 static zrt_status fetch(zrt_engine *engine, const zrt__flat *flat, zrt__ref ref, zrt_dtype dtype, int64_t first,
                         int64_t n, double factor, float *out)
@@ -197,7 +210,7 @@ zrt_status zrt__parameter_stream(zrt_engine *engine, int p, zrt_state state, con
     if (state == ZRT_STATE_GRADIENT)
         ZRT_TRY(gradient_factor(engine, &factor));
     /* A frozen resident parameter and stage 0's states are whole on every rank. */
-    bool whole = flat->n_shards == 1;
+    bool whole = flat->n_shards == 1, in_file = flat->in_file && state != ZRT_STATE_GRADIENT;
     bool wanted = to->root < 0 || to->root == rank;
     int64_t end = start + engine->model->parameters[p].n_elements;
     zrt_status status = ZRT_OK;
@@ -207,7 +220,8 @@ zrt_status zrt__parameter_stream(zrt_engine *engine, int p, zrt_state state, con
         for (int64_t at = from; at < last && status == ZRT_OK; at += to->capacity) {
             int64_t n = min64(to->capacity, last - at);
             if (whole ? wanted : shard == rank)
-                status = fetch(engine, flat, ref, dtype, at, n, factor, to->buffer);
+                status = in_file ? fetch_file(engine, flat, state, at, n, to->buffer)
+                                 : fetch(engine, flat, ref, dtype, at, n, factor, to->buffer);
             if (!whole && status == ZRT_OK)
                 status = to->root < 0 ? zrt__group_broadcast(world, to->buffer, (size_t)n * sizeof(float), shard)
                                       : zrt__group_move(world, to->buffer, (size_t)n * sizeof(float), shard, to->root);

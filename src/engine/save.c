@@ -83,6 +83,8 @@ zrt_status zrt__plan_ring(const zrt__zero *zero, const zrt__settings *settings, 
 /* What the saver's threads read; it lives as long as the engine. */
 typedef struct shard_piece {
     const char *address;
+    const zrt__flat *in_file; /* it has no address; its element is at `file_first` of the shard */
+    int64_t file_first;
     zrt_dtype dtype;
     int64_t n;      /* elements from here on that lie together */
     int64_t filled; /* of them there are; the rest is padding */
@@ -115,10 +117,23 @@ static shard_piece piece_at(const zrt_engine *engine, int dataset, int64_t first
     piece.filled = left < 0 ? 0 : left < piece.n ? left : piece.n;
     bool whole = !flat->trainable && flat->kind == ZRT__FLAT_RESIDENT;
     zrt__ref ref = dataset > 0 ? flat->states[dataset - 1] : flat->trainable ? flat->master : flat->parameter;
-    if (piece.filled > 0)
+    if (flat->in_file) {
+        piece.in_file = flat;
+        piece.file_first = in_flat - flat->shard_first;
+        piece.on_host = false;
+    } else if (piece.filled > 0)
         piece.address = (const char *)zrt__engine_address(engine, NULL, ref) +
                         (size_t)(in_flat - (whole ? 0 : flat->shard_first)) * zrt_dtype_bytes(piece.dtype);
     return piece;
+}
+
+/* Read at once, when what the stream waits for is there. */
+static zrt_status read_values(const zrt_engine *engine, const shard_piece *piece, zrt__stream *stream, int dataset,
+                              int64_t n, float *out)
+{
+    if (stream != NULL)
+        ZRT_TRY(engine->runtime.device->ops->stream_synchronize(stream));
+    return zrt__file_state_read((zrt_engine *)(uintptr_t)engine, piece->in_file, dataset, piece->file_first, n, out);
 }
 
 static zrt_status copy_values(void *user, zrt__stream *stream, int dataset, int64_t first, int64_t n, float *out)
@@ -131,7 +146,9 @@ static zrt_status copy_values(void *user, zrt__stream *stream, int dataset, int6
         /* 16-bit values go to the upper half of their place, from where they are widened. */
         char *to = (char *)out + (size_t)filled * (sizeof *out - zrt_dtype_bytes(piece.dtype));
         memset(out + filled, 0, (size_t)(take - filled) * sizeof *out);
-        if (filled > 0)
+        if (filled > 0 && piece.in_file != NULL)
+            ZRT_TRY(read_values(engine, &piece, stream, dataset, filled, out));
+        else if (filled > 0)
             ZRT_TRY(device->copy(stream, to, piece.address, (size_t)filled * zrt_dtype_bytes(piece.dtype)));
         out += take;
         first += take;

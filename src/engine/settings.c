@@ -66,6 +66,13 @@ static zrt_status optimizer_from(const zrt__resolved *resolved, zrt__optimizer *
     return zrt__optimizer_check(optimizer);
 }
 
+/* Of a pool of buffers, at most. */
+static int64_t buffer_bytes(const zrt__resolved_files *files, size_t element)
+{
+    double bytes = (double)files->buffer_count * (double)files->buffer_size * (double)element;
+    return bytes < 4e18 ? (int64_t)bytes : (int64_t)4e18;
+}
+
 static zrt_status schedule_from(const zrt__resolved *resolved, const zrt__optimizer *optimizer, zrt__schedule *schedule)
 {
     zrt__schedule_type type;
@@ -88,6 +95,22 @@ static zrt_status schedule_from(const zrt__resolved *resolved, const zrt__optimi
             ZRT_ERR_NOT_SUPPORTED,
             "scheduler OneCycle with cycle_momentum is not supported: set scheduler.params.cycle_momentum to false");
     return ZRT_OK;
+}
+
+static void files_from(const zrt__resolved *resolved, zrt__settings *s)
+{
+    const zrt__resolved_files *optimizer = &resolved->optimizer_files;
+    s->zero.files = (zrt__file_options){.optimizer = optimizer->on,
+                                        .buffer_bytes = buffer_bytes(optimizer, sizeof(float)),
+                                        .read_ahead = optimizer->pipeline_read,
+                                        .write_behind = optimizer->pipeline_write};
+    memcpy(s->optimizer_files.folder, optimizer->folder, sizeof s->optimizer_files.folder);
+    s->optimizer_files.fast_init = optimizer->fast_init;
+    s->aio = (zrt__aio_options){.block_bytes = resolved->aio.block_size,
+                                .queue_depth = (int)resolved->aio.queue_depth,
+                                .n_threads = (int)resolved->aio.intra_op_parallelism,
+                                .single_submit = resolved->aio.single_submit,
+                                .overlap_events = resolved->aio.overlap_events};
 }
 
 zrt_status zrt__settings_from(const zrt__resolved *resolved, const zrt_model *model, zrt__settings *settings_out)
@@ -120,9 +143,10 @@ zrt_status zrt__settings_from(const zrt__resolved *resolved, const zrt_model *mo
                                   .recompute = (zrt__recompute)resolved->recompute,
                                   .loss_chunk_bytes = (size_t)resolved->loss_chunk_bytes};
     /* On CPU ranks states are on the host already: the pipeline runs only where it is asked for. */
-    if (resolved->offload_optimizer && resolved->overlapped_step_given)
+    if (resolved->offload_optimizer && (resolved->overlapped_step_given || resolved->optimizer_files.on))
         s->zero.offload = resolved->overlapped_step == 0 ? ZRT__OFFLOAD_SERIAL : ZRT__OFFLOAD_PIPELINED;
     s->zero.offload_tile = resolved->sub_group_size;
+    files_from(resolved, s);
     s->zero.update.kernel = zrt__optimizer_kernel(&s->optimizer);
     s->zero.update.n_states = zrt__optimizer_n_states(&s->optimizer);
     zrt__optimizer_attributes(&s->optimizer, true, &s->zero.update.decay);

@@ -19,6 +19,11 @@ typedef struct zrt__settings {
     size_t host_memory;               /* bytes that all ranks of this host may take; 0: ask the machine */
     size_t device_memory;             /* bytes of one GPU that a rank may take; 0: ask it */
     bool deterministic, offload_optimizer;
+    zrt__aio_options aio;
+    struct zrt__engine_files {
+        char folder[512];
+        bool fast_init;
+    } optimizer_files;
     bool state_dict_on_host, state_dict_rank0_only; /* of full state dicts */
     zrt__watch watch;
     const char *device; /* "auto", "cpu", "cuda"; static */

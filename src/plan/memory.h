@@ -25,6 +25,7 @@ typedef enum zrt__region {
     X(BATCH, "batch and step state")                \
     X(CONSTANTS, "constants")                       \
     X(STAGING, "host staging")                      \
+    X(FILE_BUFFERS, "buffers of files")             \
     X(CHECKPOINT, "staging of checkpoints")         \
     X(GATHERED, "gathered parameters")              \
     X(GRADIENTS, "gradients before reduction")      \

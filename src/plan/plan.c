@@ -12,7 +12,8 @@
 
 const char *zrt__stream_role_name(zrt__stream_role role)
 {
-    static const char *const names[] = {"compute", "gather", "reduce", "to host", "host", "to device"};
+    static const char *const names[] = {"compute",   "gather",    "reduce",     "to host",   "host",
+                                        "to device", "file read", "file write", "file fetch"};
     return names[role];
 }
 
@@ -37,6 +38,7 @@ void zrt__plan_destroy(zrt__plan **plan)
         free(p->entries[i].call);
         free(p->entries[i].collective);
         free(p->entries[i].copy);
+        free(p->entries[i].transfer);
         free(p->entries[i].label);
     }
     for (int i = 0; p->events != NULL && i < p->n_events; i++)
@@ -171,6 +173,27 @@ void zrt__plan_copy(zrt__plan *plan, zrt__stream_role stream, zrt__ref to, zrt__
         plan->n_positions++;
 }
 
+void zrt__plan_transfer(zrt__plan *plan, zrt__stream_role stream, zrt__tier_role tier, bool write, int64_t offset,
+                        zrt__ref memory, size_t bytes, const char *label)
+{
+    zrt__entry *entry = new_entry(plan, stream);
+    if (entry == NULL)
+        return;
+    entry->transfer = zrt__calloc(1, sizeof *entry->transfer);
+    entry->label = zrt__strdup(label);
+    if (entry->transfer == NULL || entry->label == NULL) {
+        fail(plan, ZRT_ERR_MEMORY);
+        return;
+    }
+    *entry->transfer = (zrt__planned_transfer){.transfer = {.channel = (int)stream - ZRT__STREAM_FILE_READ,
+                                                            .write = write,
+                                                            .offset = offset,
+                                                            .bytes = (int64_t)bytes},
+                                               .tier = tier,
+                                               .memory = memory};
+    zrt__plan_keep(plan, memory);
+}
+
 /* The last entry of a stream in this segment, NULL: none. */
 static zrt__entry *last_entry(zrt__plan *plan, zrt__stream_role stream)
 {
@@ -261,6 +284,8 @@ uint64_t zrt__plan_hash(const zrt__plan *plan)
         hash = zrt__hash_mix(hash, (uint64_t)(entry->record_mark + 1));
         if (entry->copy != NULL)
             hash = zrt__hash_mix(hash, entry->copy->bytes);
+        if (entry->transfer != NULL)
+            hash = zrt__hash_mix(hash, (uint64_t)entry->transfer->transfer.bytes);
         hash = zrt__hash_mix(hash, (uint64_t)entry->stream * 64 + (uint64_t)(entry->record + 1));
         for (int k = 0; k < entry->n_waits; k++)
             hash = zrt__hash_mix(hash, (uint64_t)entry->waits[k]);

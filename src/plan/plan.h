@@ -8,6 +8,7 @@
 
 #include "comm/comm.h"
 #include "device/kernels.h"
+#include "offload/tier.h"
 #include "plan/memory.h"
 
 typedef enum zrt__stream_role {
@@ -17,8 +18,14 @@ typedef enum zrt__stream_role {
     ZRT__STREAM_TO_HOST,   /* copies from the device to its host */
     ZRT__STREAM_HOST,      /* kernels that the host's cores run: the offloaded update */
     ZRT__STREAM_TO_DEVICE, /* copies back */
+    ZRT__STREAM_FILE_READ, /* states from files into buffers of the host, ahead of their update */
+    ZRT__STREAM_FILE_WRITE,
+    ZRT__STREAM_FILE_FETCH, /* parameters from files, ahead of their gather */
     ZRT__N_STREAMS
 } zrt__stream_role;
+/* Files of the rank: see offload/tier.h. */
+typedef enum zrt__tier_role { ZRT__TIER_OPTIMIZER, ZRT__TIER_PARAMETERS, ZRT__N_TIERS } zrt__tier_role;
+#define ZRT__TIER_CHANNELS (ZRT__STREAM_FILE_FETCH - ZRT__STREAM_FILE_READ + 1)
 const char *zrt__stream_role_name(zrt__stream_role role);
 
 #define ZRT__ENTRY_MAX_WAITS 6
@@ -48,6 +55,12 @@ typedef struct zrt__planned_collective {
     zrt__ref send, recv;
 } zrt__planned_collective;
 
+typedef struct zrt__planned_transfer {
+    zrt__transfer transfer; /* first: it is the launch argument */
+    zrt__tier_role tier;
+    zrt__ref memory;
+} zrt__planned_transfer;
+
 typedef enum zrt__collective_kind {
     ZRT__COLLECTIVE_ALL_GATHER,
     ZRT__COLLECTIVE_REDUCE_SCATTER,
@@ -56,9 +69,10 @@ typedef enum zrt__collective_kind {
 
 typedef struct zrt__entry {
     zrt__stream_role stream;
-    zrt__planned_call *call; /* one of the three, or none: a point for events */
+    zrt__planned_call *call; /* one of the four, or none: a point for events */
     zrt__planned_collective *collective;
     zrt__planned_copy *copy;
+    zrt__planned_transfer *transfer;
     zrt__collective_kind collective_kind;
     int waits[ZRT__ENTRY_MAX_WAITS], n_waits;
     int record;        /* event, -1: none */
@@ -105,6 +119,9 @@ void zrt__plan_collective(zrt__plan *plan, zrt__stream_role stream, zrt__collect
 /* Adds a copy between device and host to a stream. */
 void zrt__plan_copy(zrt__plan *plan, zrt__stream_role stream, zrt__ref to, zrt__ref from, size_t bytes,
                     const char *label);
+/* Adds a transfer between a file, from `offset` on, and memory of the host to one of the streams of files. */
+void zrt__plan_transfer(zrt__plan *plan, zrt__stream_role stream, zrt__tier_role tier, bool write, int64_t offset,
+                        zrt__ref memory, size_t bytes, const char *label);
 /* The event that the last entry of a stream records; -1 when the stream has no entry in this segment. */
 int zrt__plan_record(zrt__plan *plan, zrt__stream_role stream);
 /* The next entry of `stream` waits for `event` (-1: nothing). */
@@ -132,6 +149,7 @@ typedef struct zrt__runtime {
     zrt__stream *streams[ZRT__N_STREAMS];
     zrt__comm *comms[ZRT__N_STREAMS];
     zrt__event **marks; /* of the memory: memory->n_marks */
+    zrt__tier *tiers[ZRT__N_TIERS];
 } zrt__runtime;
 
 /* Times of the entries of one run, by entry; begin and end in ns. */

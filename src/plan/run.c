@@ -44,6 +44,10 @@ zrt_status zrt__plan_bind(zrt__plan *plan, const zrt__runtime *runtime)
             entry->copy->to_data = zrt__memory_address(plan->memory, plan, entry->copy->to);
             entry->copy->from_data = zrt__memory_address(plan->memory, plan, entry->copy->from);
         }
+        if (entry->transfer != NULL) {
+            entry->transfer->transfer.tier = runtime->tiers[entry->transfer->tier];
+            entry->transfer->transfer.data = zrt__memory_address(plan->memory, plan, entry->transfer->memory);
+        }
     }
     if (plan->events == NULL && plan->n_events > 0) {
         plan->device = runtime->device;
@@ -100,6 +104,8 @@ zrt_status zrt__plan_run(zrt__plan *plan, const zrt__runtime *runtime, int segme
             ZRT_TRY(device->launch(stream, collective_function(comm->ops, entry->collective_kind), entry->collective));
         } else if (entry->copy != NULL) {
             ZRT_TRY(device->copy(stream, entry->copy->to_data, entry->copy->from_data, entry->copy->bytes));
+        } else if (entry->transfer != NULL) {
+            ZRT_TRY(device->launch(stream, zrt__transfer_run, entry->transfer));
         }
         if (trace != NULL)
             ZRT_TRY(device->timestamp(stream, &trace->end[i]));

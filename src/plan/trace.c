@@ -54,7 +54,7 @@ zrt_status zrt__trace_write(const zrt__plan *plan, const zrt__trace *trace, cons
                 rank, stream, zrt__stream_role_name((zrt__stream_role)stream));
     for (size_t i = 0; i < trace->n; i++) {
         const zrt__entry *entry = &plan->entries[i];
-        if (trace->begin[i] == 0 || (entry->call == NULL && entry->collective == NULL && entry->copy == NULL))
+        if (trace->begin[i] == 0 || (entry->call == NULL && entry->label == NULL))
             continue;
         const char *name = entry->call != NULL ? zrt__kernel_name(entry->call->kernel) : entry->label;
         fprintf(file,

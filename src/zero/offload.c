@@ -32,11 +32,13 @@ static void update_tile(zrt__zero *zero, zrt__plan *plan, const zrt__flat *flat,
                    zrt__ref_at(flat->host_parameter, (size_t)first * element), (size_t)n * element, flat->name);
 }
 
-static void update_flat(zrt__zero *zero, zrt__plan *plan, const zrt__flat *flat)
+static void update_flat(zrt__zero *zero, zrt__plan *plan, const zrt__flat *flat, int *tile)
 {
     size_t element = zrt_dtype_bytes(zero->options.compute_dtype);
     zrt__plan_await(plan, ZRT__STREAM_HOST, flat->ready); /* what went up last has left */
-    for (int64_t first = 0; first < flat->shard_elements; first += zero->options.offload_tile) {
+    if (flat->in_file)
+        zrt__files_update(zero, plan, flat, tile);
+    for (int64_t first = 0; first < flat->shard_elements && !flat->in_file; first += zero->options.offload_tile) {
         int64_t left = flat->shard_elements - first;
         update_tile(zero, plan, flat, first, left < zero->options.offload_tile ? left : zero->options.offload_tile);
     }
@@ -57,11 +59,11 @@ void zrt__offload_step(zrt__zero *zero, zrt__plan *plan)
     zrt__plan_wait(plan, ZRT__STREAM_TO_HOST, zrt__plan_record(plan, ZRT__STREAM_COMPUTE));
     zrt__plan_await(plan, ZRT__STREAM_TO_HOST, zero->host_state_read);
     zrt__plan_copy(plan, ZRT__STREAM_TO_HOST, zero->host_state, zero->state, sizeof(zrt__step_state), "step state");
-    int down = zrt__plan_record(plan, ZRT__STREAM_TO_HOST);
+    int down = zrt__plan_record(plan, ZRT__STREAM_TO_HOST), tile = 0;
     zrt__plan_wait(plan, ZRT__STREAM_HOST, down);
     for (int i = 0; i < zero->n_flats; i++)
         if (zero->flats[i].trainable)
-            update_flat(zero, plan, &zero->flats[i]);
+            update_flat(zero, plan, &zero->flats[i], &tile);
     zrt__plan_reach(plan, ZRT__STREAM_HOST, zero->host_state_read);
     zrt__plan_wait(plan, ZRT__STREAM_COMPUTE, down); /* the next step writes the state */
     if (zero->options.offload == ZRT__OFFLOAD_SERIAL) {

@@ -89,14 +89,18 @@ static zrt_status allocate_offloaded(zrt__zero *zero, zrt__flat *flat)
     size_t n = (size_t)flat->shard_elements;
     bool at_once = !flat->local_gradient && options->micro_steps == 1;
     flat->host_gradient_dtype = at_once ? options->reduce_dtype : options->accumulate_dtype;
-    flat->master = zrt__memory_persistent(memory, ZRT__REGION_PINNED, ZRT__CATEGORY_MASTER, n * sizeof(float));
-    for (int i = 0; i < options->update.n_states; i++)
+    flat->in_file = options->files.optimizer;
+    if (flat->in_file)
+        zrt__files_place(zero, flat);
+    else
+        flat->master = zrt__memory_persistent(memory, ZRT__REGION_PINNED, ZRT__CATEGORY_MASTER, n * sizeof(float));
+    for (int i = 0; i < options->update.n_states && !flat->in_file; i++)
         flat->states[i] =
             zrt__memory_persistent(memory, ZRT__REGION_PINNED, ZRT__CATEGORY_OPTIMIZER, n * sizeof(float));
     flat->host_gradient = zrt__memory_persistent(memory, ZRT__REGION_PINNED, ZRT__CATEGORY_GRADIENT_SHARD,
                                                  n * zrt_dtype_bytes(flat->host_gradient_dtype));
     flat->host_parameter = flat->master;
-    if (options->compute_dtype != ZRT_FLOAT32)
+    if (options->compute_dtype != ZRT_FLOAT32 && !flat->in_file)
         flat->host_parameter = zrt__memory_persistent(memory, ZRT__REGION_PINNED, ZRT__CATEGORY_STAGING,
                                                       n * zrt_dtype_bytes(options->compute_dtype));
     flat->gradient = ZRT__NO_REF;
@@ -188,7 +192,7 @@ static zrt_status partition(zrt__zero *zero)
     free(members);
     for (int i = 0; i < zero->n_flats && status == ZRT_OK; i++)
         status = allocate(zero, &zero->flats[i]);
-    return status;
+    return status == ZRT_OK && zero->options.files.optimizer ? zrt__files_allocate(zero) : status;
 }
 
 static zrt_status allocate_batch(zrt__zero *zero)

@@ -22,6 +22,13 @@ typedef enum zrt__offload {
     ZRT__OFFLOAD_PIPELINED /* on the host; the next pass waits for each flat as it needs it */
 } zrt__offload;
 
+/* What of the states is in files, and the buffers of the host that it passes through. */
+typedef struct zrt__file_options {
+    bool optimizer;                /* master parameters and optimizer states */
+    int64_t buffer_bytes;          /* of the host, at most */
+    bool read_ahead, write_behind; /* of the update of a tile */
+} zrt__file_options;
+
 typedef struct zrt__zero_options {
     int stage; /* 0 to 3 */
     int rank, n_ranks;
@@ -40,6 +47,7 @@ typedef struct zrt__zero_options {
     size_t loss_chunk_bytes;
     zrt__offload offload;
     int64_t offload_tile; /* elements of one update */
+    zrt__file_options files;
     zrt__zero_update update;
     const zrt__step_rules *rules; /* host memory of the engine */
 } zrt__zero_options;
@@ -69,7 +77,9 @@ typedef struct zrt__flat {
     zrt__ref host_gradient;  /* as it comes down: host_gradient_dtype */
     zrt__ref host_parameter; /* compute dtype, on its way up; the master itself in fp32 */
     zrt_dtype host_gradient_dtype;
-    int updated, ready; /* marks: its update has read the gradient; its parameters are whole again */
+    bool in_file;           /* master and states have no memory but these places, in bytes, of the optimizer's file */
+    int64_t file_states[3]; /* master, states */
+    int updated, ready;     /* marks: its update has read the gradient; its parameters are whole again */
 } zrt__flat;
 
 typedef struct zrt__zero {
@@ -84,6 +94,12 @@ typedef struct zrt__zero {
     zrt__ref host_state;                /* offload: a copy of `state` for the host's kernels */
     int host_state_read;                /* mark: the host's kernels are through with it */
     int64_t fields_rows, fields_length; /* what they have room for */
+    int64_t file_bytes[ZRT__N_TIERS];   /* of this rank's files; 0: none */
+    zrt__ref slots;                     /* of the host, for tiles of what is in files */
+    int n_slots;
+    int64_t slot_elements; /* of a tile, at most */
+    size_t slot_bytes;
+    int slot_free; /* the first of n_slots marks */
     int64_t n_rates;
     struct {
         uint64_t hash;
@@ -152,6 +168,11 @@ void zrt__offload_gradient(zrt__zero *zero, zrt__plan *plan, const zrt__flat *fl
 void zrt__offload_step(zrt__zero *zero, zrt__plan *plan);
 /* `stream` waits until the parameters of the flat are whole again. */
 void zrt__offload_await(const zrt__zero *zero, zrt__plan *plan, const zrt__flat *flat, zrt__stream_role stream);
+/* Files (file_states.c). Places of a flat whose states are in a file; then the buffers, when all have theirs. */
+void zrt__files_place(zrt__zero *zero, zrt__flat *flat);
+zrt_status zrt__files_allocate(zrt__zero *zero);
+/* zrt__offload_step's update of a flat whose states are in a file. *tile counts the tiles of a step. */
+void zrt__files_update(zrt__zero *zero, zrt__plan *plan, const zrt__flat *flat, int *tile);
 /* One update of elements [first, first + n) of a flat's shard, on a stream; operands from there. */
 void zrt__zero_update_elements(zrt__zero *zero, zrt__plan *plan, zrt__stream_role stream, const zrt__flat *flat,
                                int64_t first, int64_t n, bool decay);
