@@ -3,9 +3,11 @@
  *
  *   mpirun -np N test/losses [--zero-stage N] [--micro-batch N] [--gradient-accumulation-steps N] [--recompute MODE]
  *                            [--dropout P] [--model gpt2|llama] [--steps N] [--dtype T]
- *                            [--offload none|pipelined] [--sub-group-size N]
- *                            [--nvme FOLDER [--buffer-size N]] [--set KEY=JSON]..
- *                            [--communication-data-type T] [--grad-accum-dtype T] */
+ *                            [--offload none|pipelined|speculative] [--sub-group-size N]
+ *                            [--nvme FOLDER [--buffer-size N]] [--set KEY=JSON].. [--optim NAME] [--trace FILE]
+ *                            [--communication-data-type T] [--grad-accum-dtype T]
+ *
+ * Rank 0 says on stderr how many updates were speculated and how many of them discarded. */
 #include "config.h"
 
 #include <getopt.h>
@@ -23,6 +25,8 @@ typedef struct losses_options {
     const char *stage, *micro, *accumulation, *recompute, *model, *dtype, *communication, *accumulated, *offload, *tile;
     const char *nvme, *buffer, *sets[8];
     int n_sets;
+    const char *optimizer;
+    const char *trace; /* of the last step but one */
     float dropout;
     int steps;
 } losses_options;
@@ -101,7 +105,8 @@ static zrt_status make_config(const losses_options *options, zrt_config **config
         TRY(zrt_config_set(config, key, value + 1));
     }
     const char *const arguments[][2] = {{"learning_rate", "3e-3"},       {"max_steps", steps},    {"warmup_steps", "2"},
-                                        {"lr_scheduler_type", "cosine"}, {"weight_decay", "0.1"}, {"seed", "7"}};
+                                        {"lr_scheduler_type", "cosine"}, {"weight_decay", "0.1"}, {"seed", "7"},
+                                        {"optim", options->optimizer}};
     for (size_t i = 0; i < sizeof arguments / sizeof *arguments; i++)
         TRY(zrt_config_set_argument(config, arguments[i][0], arguments[i][1]));
     if (strcmp(options->dtype, "fp32") != 0)
@@ -136,7 +141,10 @@ static zrt_status train(zrt_context *context, const losses_options *options)
     TRY(zrt_engine_create(context, model, config, &engine));
     TRY(zrt_dataset_from_arrays(rows, 2, names, views, &dataset));
     TRY(zrt_loader_create(context, dataset, &loading, &loader));
+    zrt_metrics metrics;
     for (int step = 0; step < options->steps; step++) {
+        if (options->trace != NULL && step == options->steps - 2)
+            TRY(zrt_engine_trace(engine, options->trace));
         for (int64_t m = 0; m < micro_steps; m++) {
             const zrt_batch *batch = NULL;
             zrt_loss *loss = NULL;
@@ -145,11 +153,13 @@ static zrt_status train(zrt_context *context, const losses_options *options)
             TRY(zrt_engine_backward(engine, loss));
             TRY(zrt_engine_step(engine));
         }
-        zrt_metrics metrics;
         TRY(zrt_engine_metrics(engine, &metrics));
         if (zrt_rank(context) == 0)
             printf("%.17g %.17g\n", metrics.loss, metrics.grad_norm);
     }
+    if (zrt_rank(context) == 0)
+        fprintf(stderr, "speculated %lld discarded %lld skipped %lld\n", (long long)metrics.speculated,
+                (long long)metrics.discarded, (long long)metrics.skipped);
     zrt_loader_destroy(&loader);
     zrt_dataset_destroy(&dataset);
     zrt_engine_destroy(&engine);
@@ -175,9 +185,19 @@ int main(int argc, char **argv)
                                                  {"nvme", required_argument, NULL, 'v'},
                                                  {"buffer-size", required_argument, NULL, 'u'},
                                                  {"set", required_argument, NULL, 'e'},
+                                                 {"optim", required_argument, NULL, 'O'},
+                                                 {"trace", required_argument, NULL, 'T'},
                                                  {0}};
-    losses_options options = {"3",  "3",          "1",  "none",      "gpt2", "fp32", NULL, NULL,
-                              NULL, "1000000000", NULL, "100000000", {NULL}, 0,      0,    20};
+    losses_options options = {.stage = "3",
+                              .micro = "3",
+                              .accumulation = "1",
+                              .recompute = "none",
+                              .model = "gpt2",
+                              .dtype = "fp32",
+                              .tile = "1000000000",
+                              .buffer = "100000000",
+                              .optimizer = "adamw_torch",
+                              .steps = 20};
     zrt_context *context = NULL;
     for (int c; (c = getopt_long(argc, argv, "", long_options, NULL)) != -1;) {
         if (c == 's')
@@ -210,6 +230,10 @@ int main(int argc, char **argv)
             options.buffer = optarg;
         else if (c == 'e' && options.n_sets < 8 && strchr(optarg, '=') != NULL)
             options.sets[options.n_sets++] = optarg;
+        else if (c == 'O')
+            options.optimizer = optarg;
+        else if (c == 'T')
+            options.trace = optarg;
         else
             return 2;
     }

@@ -67,6 +67,9 @@ typedef struct zrt_metrics {
     double learning_rate; /* used by the step */
     double loss_scale;    /* used by the step */
     int64_t counted;      /* labels counted in the step, all ranks */
+    /* "zerort.overlapped_step": "speculative", of the steps of this engine: updated during backward; of them, thrown away
+     * because the step was skipped or clipped, and updated again */
+    int64_t speculated, discarded;
 } zrt_metrics;
 ZRT_EXPORT zrt_status zrt_engine_metrics(zrt_engine *engine, zrt_metrics *metrics_out);
 

@@ -259,7 +259,9 @@ static const zrt__key keys[] = {
     INT("zerort.checkpoint_staging_bytes", H, "67108864", 1,
         "pinned memory that a rank's shard is saved through; training goes on once the shard is in it or written"),
     ONE("zerort.overlapped_step", H, "\"pipelined\"", "none|pipelined|speculative",
-        "how an offloaded update overlaps with the next forward pass; given, CPU ranks run it too"),
+        "how an offloaded update overlaps with the next forward pass, speculative: and with backward, into a second "
+        "copy of "
+        "the states; given, CPU ranks run it too"),
     BLOCK("zerort.state_dict", "the weights that a run ends with, as PyTorch's FSDP names them"),
     ONE("zerort.state_dict.type", H, NULL, "full|sharded",
         "full: a folder for transformers; sharded: rank files that zerort export turns into one"),

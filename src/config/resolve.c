@@ -226,10 +226,12 @@ static zrt_status resolve_offload(zrt__resolution *resolution)
     ZRT_TRY(resolve_optimizer_files(resolution));
     r->offload_optimizer = device != NULL && (strcmp(device, "cpu") == 0 || r->optimizer_files.on);
     r->overlapped_step_given = overlap != NULL;
-    r->overlapped_step = overlap == NULL || strcmp(overlap, "none") != 0;
-    if (overlap != NULL && strcmp(overlap, "speculative") == 0)
+    bool speculative = overlap != NULL && strcmp(overlap, "speculative") == 0;
+    if (speculative && r->optimizer_files.on)
         return zrt__fail(ZRT_ERR_NOT_SUPPORTED,
-                         "zerort.overlapped_step \"speculative\" is not supported; use \"pipelined\" or \"none\"");
+                         "zerort.overlapped_step \"speculative\" is not supported with "
+                         "zero_optimization.offload_optimizer.device \"nvme\": use \"pipelined\"");
+    r->overlapped_step = overlap != NULL && strcmp(overlap, "none") == 0 ? 0 : speculative ? 2 : 1;
     return integer(resolution, "zero_optimization.sub_group_size", NULL, &r->sub_group_size);
 }
 

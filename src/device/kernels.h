@@ -165,7 +165,7 @@ typedef struct zrt__step_rules {
  * step_decide               in rules (u8 view of zrt__step_rules in host memory); out state. After the all-reduce of sums: overflow = sums[3] > 0; loss = sums[0] / counted;
  *                           norm = sqrt(sums[2]) / loss_scale * capacity / counted; update_scale = capacity / (counted * loss_scale) * min(1, max_norm / (norm + 1e-6));
  *                           used_*; the scaler's update; unskipped or skipped + 1; learning_rate = learning_rates[unskipped before]. counted 0: a skip without overflow: gradients are 0.
- * adamw                     in gradient f32|T [n], state; out master f32 [n], exp_avg f32 [n], exp_avg_sq f32 [n], parameter? T [n] (16-bit copy).  attributes.optimizer (adam_w_mode false: L2 in the gradient)
+ * adamw                     in gradient f32|T [n], state, then (CPU only) master?, exp_avg?, exp_avg_sq?: read instead of the outputs; out master f32 [n], exp_avg f32 [n], exp_avg_sq f32 [n], parameter? T|f32 [n] (a copy).  attributes.optimizer (adam_w_mode false: L2 in the gradient)
  *                           PyTorch's AdamW; nothing when state.skip. Learning rate state.learning_rate * lr_factor.
  * sgd                       in gradient, state; out master, momentum? f32, unused, parameter?
  * lion                      in gradient, state; out master, exp_avg, unused, parameter? (Chen et al. 2023)

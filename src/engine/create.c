@@ -19,6 +19,18 @@ void *zrt__engine_address(const zrt_engine *engine, const zrt__plan *plan, zrt__
     return zrt__memory_address(&engine->compiled.memory, plan, ref);
 }
 
+const zrt__speculation *zrt__engine_speculation(const zrt_engine *engine)
+{
+    zrt__ref control = engine->compiled.zero->control;
+    return zrt__ref_is_none(control) ? NULL : zrt__engine_address(engine, NULL, control);
+}
+
+zrt__ref zrt__engine_state_shard(const zrt_engine *engine, const zrt__flat *flat, int which)
+{
+    const zrt__speculation *control = zrt__engine_speculation(engine);
+    return zrt__state_shard(flat, which, control != NULL && flat->on_host ? control->current : 0);
+}
+
 zrt_status zrt__engine_synchronize(zrt_engine *engine)
 {
     zrt_status worst = ZRT_OK;

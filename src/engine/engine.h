@@ -8,6 +8,7 @@
 #include "engine/settings.h"
 #include "engine/watch.h"
 #include "launch/launch.h"
+#include "offload/tile.h"
 
 /* Plans of a training step: with one micro-step only ZRT__VARIANT_ONLY. */
 typedef enum zrt__variant {
@@ -106,6 +107,11 @@ zrt_status zrt__engine_bind(zrt_engine *engine);
 zrt_status zrt__engine_synchronize(zrt_engine *engine);
 /* The stream on which everything but gathers and reductions runs. */
 zrt__stream *zrt__engine_stream(const zrt_engine *engine);
+/* Where a trainable flat's shard of the master parameters (which: 0) or an optimizer state is now. With speculation, whoever did
+ * not wait for the stream "host" must not ask. */
+zrt__ref zrt__engine_state_shard(const zrt_engine *engine, const zrt__flat *flat, int which);
+/* NULL without speculation. */
+const zrt__speculation *zrt__engine_speculation(const zrt_engine *engine);
 void *zrt__engine_address(const zrt_engine *engine, const zrt__plan *plan, zrt__ref ref);
 
 /* After a step: an error that names the first parameter and rank with a non-finite gradient when the loss scale was at its

@@ -34,28 +34,34 @@ static char *advice(zrt_model *model, const zrt__settings *settings, int ranks, 
 {
     zrt__settings trial = *settings;
     char *text = zrt__strdup("");
-    for (int change = 0; change < 5 && text != NULL; change++) {
+    for (int change = 0; change < 6 && text != NULL; change++) {
         char *added = NULL;
         switch (change) {
         case 0:
+            if (trial.zero.offload == ZRT__OFFLOAD_SPECULATIVE) {
+                trial.zero.offload = ZRT__OFFLOAD_PIPELINED;
+                added = zrt__strdup("\"zerort\": {\"overlapped_step\": \"pipelined\"}, without the second copy");
+            }
+            break;
+        case 1:
             if (trial.zero.stage < 3 && trial.zero.n_ranks > 1) {
                 trial.zero.stage = 3;
                 added = zrt__strdup("\"zero_optimization\": {\"stage\": 3}");
             }
             break;
-        case 1:
+        case 2:
             if (trial.zero.recompute != ZRT__RECOMPUTE_FULL) {
                 trial.zero.recompute = ZRT__RECOMPUTE_FULL;
                 added = zrt__strdup("--gradient-checkpointing");
             }
             break;
-        case 2:
+        case 3:
             if (trial.zero.evaluation_rows > trial.zero.rows) {
                 trial.zero.evaluation_rows = trial.zero.rows;
                 added = zrt__format("--per-device-eval-batch-size %lld", (long long)trial.zero.rows);
             }
             break;
-        case 3:
+        case 4:
             if (trial.zero.rows > 1) {
                 trial.zero.micro_steps *= trial.zero.rows;
                 trial.zero.rows = trial.zero.evaluation_rows = 1;

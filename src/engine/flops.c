@@ -68,7 +68,7 @@ zrt_status zrt__flops_add(zrt__flops *flops, const zrt__plan *plan, const zrt__t
         const zrt__entry *entry = &plan->entries[i];
         zrt__flops_row *row;
         double macs = 0, operations = 0;
-        if (entry->call == NULL || trace->begin[i] == 0)
+        if (entry->call == NULL || entry->call->fn != NULL || trace->begin[i] == 0)
             continue;
         ZRT_TRY(find_row(flops, entry->unit, entry->call->kernel, &row));
         if (segment == ZRT__SEGMENT_FORWARD) /* what backward computes again is not the model's */

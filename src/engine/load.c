@@ -137,7 +137,7 @@ static zrt_status load_state(loading *l, int state, size_t p, float *chunk)
     int64_t from = flat->shard_first - start, to = from + flat->shard_elements;
     from = from > 0 ? from : 0;
     to = to < parameter->n_elements ? to : parameter->n_elements;
-    float *values = zrt__engine_address(engine, NULL, flat->states[state]);
+    float *values = zrt__engine_address(engine, NULL, zrt__engine_state_shard(engine, flat, 1 + state));
     for (int64_t at = from; at < to; at += CHUNK) {
         int64_t n = to - at < CHUNK ? to - at : CHUNK;
         if (zeros)

@@ -51,12 +51,12 @@ static zrt_status store(zrt_engine *engine, const zrt__flat *flat, int64_t first
                                       chunk->values + (from - first)));
         return device->stream_synchronize(stream);
     }
-    if (from < to && flat->trainable && dtype != ZRT_FLOAT32) {
-        float *master = zrt__engine_address(engine, NULL, flat->master);
+    if (from < to && flat->trainable && (dtype != ZRT_FLOAT32 || flat->on_host)) {
+        float *master = zrt__engine_address(engine, NULL, zrt__engine_state_shard(engine, flat, 0));
         ZRT_TRY(device->copy(stream, master + (from - flat->shard_first), chunk->values + (from - first),
                              (size_t)(to - from) * sizeof(float)));
     }
-    if (from < to && flat->trainable && engine->settings.zero.offload != ZRT__OFFLOAD_NONE) {
+    if (from < to && flat->on_host) {
         /* A skipped step sends up what is there. */
         char *host = zrt__engine_address(engine, NULL, flat->host_parameter);
         zrt__convert(host + (size_t)(from - flat->shard_first) * element, dtype, chunk->values + (from - first),
@@ -148,7 +148,7 @@ static zrt_status state_ref(const zrt_engine *engine, const zrt__flat *flat, zrt
     *dtype_out = flat->trainable ? ZRT_FLOAT32 : engine->settings.zero.compute_dtype;
     switch (state) {
     case ZRT_STATE_PARAMETER:
-        *ref_out = flat->trainable ? flat->master : flat->parameter;
+        *ref_out = flat->trainable ? zrt__engine_state_shard(engine, flat, 0) : flat->parameter;
         return ZRT_OK;
     case ZRT_STATE_GRADIENT:
         *dtype_out = zrt__gradient_shard(engine->compiled.zero, flat, ref_out);
@@ -160,7 +160,7 @@ static zrt_status state_ref(const zrt_engine *engine, const zrt__flat *flat, zrt
     int which = state == ZRT_STATE_EXP_AVG ? 0 : 1;
     if (!flat->trainable || which >= n)
         return zrt__fail(ZRT_ERR_USAGE, "this parameter has no such optimizer state");
-    *ref_out = flat->states[which];
+    *ref_out = zrt__engine_state_shard(engine, flat, 1 + which);
     return ZRT_OK;
 }
 

@@ -91,10 +91,10 @@ typedef struct shard_piece {
     bool on_host;
 } shard_piece;
 
-/* Whether the host has what the optimizer updates. */
-static bool is_on_host(const zrt_engine *engine)
+/* Whether the host has what the optimizer updates of a flat. */
+static bool is_on_host(const zrt_engine *engine, const zrt__flat *flat)
 {
-    return engine->runtime.device->ops == &zrt__device_cpu_ops || engine->settings.zero.offload != ZRT__OFFLOAD_NONE;
+    return engine->runtime.device->ops == &zrt__device_cpu_ops || flat->on_host;
 }
 
 /* Elements of this rank's dataset from `first` on. */
@@ -112,11 +112,11 @@ static shard_piece piece_at(const zrt_engine *engine, int dataset, int64_t first
                              .n = b + 1 < layout->n_buffers ? layout->buffers[b + 1].start - first : INT64_MAX};
     shard_piece piece = {.dtype = flat->trainable ? ZRT_FLOAT32 : engine->settings.zero.compute_dtype,
                          .n = buffer->slice - within,
-                         .on_host = flat->trainable && is_on_host(engine)};
+                         .on_host = flat->trainable && is_on_host(engine, flat)};
     int64_t left = flat->n_elements - in_flat;
     piece.filled = left < 0 ? 0 : left < piece.n ? left : piece.n;
     bool whole = !flat->trainable && flat->kind == ZRT__FLAT_RESIDENT;
-    zrt__ref ref = dataset > 0 ? flat->states[dataset - 1] : flat->trainable ? flat->master : flat->parameter;
+    zrt__ref ref = flat->trainable ? zrt__engine_state_shard(engine, flat, dataset) : flat->parameter;
     if (flat->in_file) {
         piece.in_file = flat;
         piece.file_first = in_flat - flat->shard_first;
@@ -365,6 +365,8 @@ zrt_status zrt_engine_save_async(zrt_engine *engine, const char *folder, const z
     zrt__saver_wait(s->saver); /* its failure has been logged */
     ZRT_TRY(zrt_engine_claim_folder(engine, folder));
     zrt__manifest manifest = {0};
+    bool lends =
+        engine->runtime.device->ops == &zrt__device_cpu_ops || engine->settings.zero.offload != ZRT__OFFLOAD_NONE;
     zrt_status status = device->event_synchronize(engine->metrics_ready);
     /* Whichever stream the update runs on, what it leaves is what is saved. */
     for (int i = 0; i < ZRT__N_STREAMS; i++) {
@@ -373,16 +375,17 @@ zrt_status zrt_engine_save_async(zrt_engine *engine, const char *folder, const z
         if (status == ZRT_OK && engine->runtime.streams[i] != NULL)
             status = device->event_wait(s->ready[i], s->stream);
     }
+    if (status == ZRT_OK && zrt__engine_speculation(engine) != NULL) /* which copy of the states counts */
+        status = device->stream_synchronize(engine->runtime.streams[ZRT__STREAM_HOST]);
     if (status == ZRT_OK)
         status = fill_manifest(engine, options != NULL ? options : &none, &manifest);
     status = zrt__group_agree(world, status);
     if (status == ZRT_OK) {
-        zrt__save_request request = {
-            .folder = s->folder,
-            .manifest = &manifest,
-            .source = {engine, copy_values, convert_values, is_on_host(engine) ? lend_values : NULL},
-            .keep_last = options != NULL ? options->keep_last : 0,
-            .keep_best = options != NULL ? options->keep_best : 0};
+        zrt__save_request request = {.folder = s->folder,
+                                     .manifest = &manifest,
+                                     .source = {engine, copy_values, convert_values, lends ? lend_values : NULL},
+                                     .keep_last = options != NULL ? options->keep_last : 0,
+                                     .keep_best = options != NULL ? options->keep_best : 0};
         status = zrt__saver_start(s->saver, &request);
     }
     zrt__manifest_free(&manifest);

@@ -144,7 +144,9 @@ zrt_status zrt__settings_from(const zrt__resolved *resolved, const zrt_model *mo
                                   .loss_chunk_bytes = (size_t)resolved->loss_chunk_bytes};
     /* On CPU ranks states are on the host already: the pipeline runs only where it is asked for. */
     if (resolved->offload_optimizer && (resolved->overlapped_step_given || resolved->optimizer_files.on))
-        s->zero.offload = resolved->overlapped_step == 0 ? ZRT__OFFLOAD_SERIAL : ZRT__OFFLOAD_PIPELINED;
+        s->zero.offload = resolved->overlapped_step == 0   ? ZRT__OFFLOAD_SERIAL
+                          : resolved->overlapped_step == 1 ? ZRT__OFFLOAD_PIPELINED
+                                                           : ZRT__OFFLOAD_SPECULATIVE;
     s->zero.offload_tile = resolved->sub_group_size;
     files_from(resolved, s);
     s->zero.update.kernel = zrt__optimizer_kernel(&s->optimizer);

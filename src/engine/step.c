@@ -167,6 +167,7 @@ zrt_status zrt_engine_metrics(zrt_engine *engine, zrt_metrics *metrics_out)
     ZRT_TRY(engine->runtime.device->ops->event_synchronize(engine->metrics_ready));
     ZRT_TRY(zrt__engine_synchronize(engine)); /* a stream that failed has no metrics */
     const zrt__step_state *state = zrt__engine_address(engine, NULL, engine->compiled.staging.state);
+    const zrt__speculation *speculation = zrt__engine_speculation(engine);
     engine->least_loss_scale = state->loss_scale;
     *metrics_out = (zrt_metrics){.step = engine->step,
                                  .skipped = state->skipped,
@@ -174,7 +175,9 @@ zrt_status zrt_engine_metrics(zrt_engine *engine, zrt_metrics *metrics_out)
                                  .grad_norm = state->grad_norm,
                                  .learning_rate = state->used_learning_rate,
                                  .loss_scale = state->used_loss_scale,
-                                 .counted = (int64_t)state->counted};
+                                 .counted = (int64_t)state->counted,
+                                 .speculated = speculation != NULL ? speculation->tried : 0,
+                                 .discarded = speculation != NULL ? speculation->discarded : 0};
     return ZRT_OK;
 }
 

@@ -17,21 +17,22 @@ typedef enum zrt__region {
 } zrt__region;
 
 /* name, text of the table */
-#define ZRT__CATEGORY_TABLE(X)                      \
-    X(PARAMETERS, "parameters (compute dtype)")     \
-    X(MASTER, "master parameters")                  \
-    X(OPTIMIZER, "optimizer state")                 \
-    X(GRADIENT_SHARD, "accumulated gradients")      \
-    X(BATCH, "batch and step state")                \
-    X(CONSTANTS, "constants")                       \
-    X(STAGING, "host staging")                      \
-    X(FILE_BUFFERS, "buffers of files")             \
-    X(CHECKPOINT, "staging of checkpoints")         \
-    X(GATHERED, "gathered parameters")              \
-    X(GRADIENTS, "gradients before reduction")      \
-    X(ACTIVATIONS, "activations kept for backward") \
-    X(EDGES, "activations between units")           \
-    X(WORKSPACE, "temporary values of a unit")      \
+#define ZRT__CATEGORY_TABLE(X)                         \
+    X(PARAMETERS, "parameters (compute dtype)")        \
+    X(MASTER, "master parameters")                     \
+    X(OPTIMIZER, "optimizer state")                    \
+    X(SECOND_COPY, "second copy of both, speculative") \
+    X(GRADIENT_SHARD, "accumulated gradients")         \
+    X(BATCH, "batch and step state")                   \
+    X(CONSTANTS, "constants")                          \
+    X(STAGING, "host staging")                         \
+    X(FILE_BUFFERS, "buffers of files")                \
+    X(CHECKPOINT, "staging of checkpoints")            \
+    X(GATHERED, "gathered parameters")                 \
+    X(GRADIENTS, "gradients before reduction")         \
+    X(ACTIVATIONS, "activations kept for backward")    \
+    X(EDGES, "activations between units")              \
+    X(WORKSPACE, "temporary values of a unit")         \
     X(CACHE, "key/value cache")
 
 typedef enum zrt__category {

@@ -132,6 +132,20 @@ void zrt__plan_kernel(zrt__plan *plan, zrt__stream_role stream, zrt__kernel kern
         plan->n_positions++;
 }
 
+void zrt__plan_host_call(zrt__plan *plan, zrt__launch_fn *fn, const char *label, const zrt__operand *in, int n_in,
+                         const zrt__operand *out, int n_out, uint32_t accumulate, const zrt__attributes *attributes)
+{
+    size_t before = plan->n_entries;
+    zrt__plan_kernel(plan, ZRT__STREAM_HOST, ZRT__N_KERNELS, in, n_in, out, n_out, accumulate, attributes);
+    if (plan->status != ZRT_OK || plan->n_entries == before)
+        return;
+    zrt__entry *entry = &plan->entries[plan->n_entries - 1];
+    entry->call->fn = fn;
+    entry->label = zrt__strdup(label);
+    if (entry->label == NULL)
+        fail(plan, ZRT_ERR_MEMORY);
+}
+
 void zrt__plan_collective(zrt__plan *plan, zrt__stream_role stream, zrt__collective_kind kind, zrt__ref send,
                           zrt__ref recv, size_t count, zrt_dtype dtype, zrt__reduce_op op, const char *label)
 {
@@ -279,7 +293,7 @@ uint64_t zrt__plan_hash(const zrt__plan *plan)
     for (size_t i = 0; i < plan->n_entries; i++) {
         const zrt__entry *entry = &plan->entries[i];
         /* How a shard is cut into updates is each rank's own. */
-        if (strcmp(entry->phase, "step") == 0 && entry->collective == NULL)
+        if ((strcmp(entry->phase, "step") == 0 && entry->collective == NULL) || entry->stream == ZRT__STREAM_HOST)
             continue;
         hash = zrt__hash_mix(hash, (uint64_t)(entry->record_mark + 1));
         if (entry->copy != NULL)

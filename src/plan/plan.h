@@ -41,6 +41,7 @@ typedef struct zrt__planned_call {
     zrt__call call; /* first: it is the launch argument */
     zrt__ref in[ZRT__MAX_INPUTS], out[ZRT__MAX_OUTPUTS];
     zrt__kernel kernel;
+    zrt__launch_fn *fn; /* of the host's cores, instead of the kernel; NULL */
 } zrt__planned_call;
 
 typedef struct zrt__planned_copy {
@@ -80,7 +81,7 @@ typedef struct zrt__entry {
     int position;      /* of the compute stream's clock when it was added */
     int unit;          /* of the model, -1: none */
     const char *phase; /* "forward", "backward", "step", static */
-    char *label;       /* collectives and copies: what is moved; kernels: NULL */
+    char *label;       /* collectives and copies: what is moved; calls of the host: what they do; kernels: NULL */
 } zrt__entry;
 
 typedef struct zrt__plan {
@@ -113,6 +114,9 @@ int zrt__plan_segment(zrt__plan *plan);
 /* Adds a kernel. On the compute stream it is a position and its operands live there; on another they live at the position that comes next. */
 void zrt__plan_kernel(zrt__plan *plan, zrt__stream_role stream, zrt__kernel kernel, const zrt__operand *in, int n_in,
                       const zrt__operand *out, int n_out, uint32_t accumulate, const zrt__attributes *attributes);
+/* Adds a call to the stream "host": a function of the host's cores, whose arg is a zrt__call. */
+void zrt__plan_host_call(zrt__plan *plan, zrt__launch_fn *fn, const char *label, const zrt__operand *in, int n_in,
+                         const zrt__operand *out, int n_out, uint32_t accumulate, const zrt__attributes *attributes);
 /* Adds a collective to a stream. On the compute stream it is a position; on another its buffers live at the position that comes next. */
 void zrt__plan_collective(zrt__plan *plan, zrt__stream_role stream, zrt__collective_kind kind, zrt__ref send,
                           zrt__ref recv, size_t count, zrt_dtype dtype, zrt__reduce_op op, const char *label);

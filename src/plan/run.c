@@ -96,8 +96,10 @@ zrt_status zrt__plan_run(zrt__plan *plan, const zrt__runtime *runtime, int segme
         if (trace != NULL)
             ZRT_TRY(device->timestamp(stream, &trace->begin[i]));
         if (entry->call != NULL) {
-            zrt__launch_fn *fn = zrt__kernel_get(
-                entry->stream == ZRT__STREAM_HOST ? runtime->host_kernels : runtime->kernels, entry->call->kernel);
+            zrt__launch_fn *fn = entry->call->fn;
+            if (fn == NULL)
+                fn = zrt__kernel_get(entry->stream == ZRT__STREAM_HOST ? runtime->host_kernels : runtime->kernels,
+                                     entry->call->kernel);
             ZRT_TRY(device->launch(stream, fn, entry->call));
         } else if (entry->collective != NULL) {
             zrt__comm *comm = entry->collective->collective.comm;

@@ -56,7 +56,7 @@ zrt_status zrt__trace_write(const zrt__plan *plan, const zrt__trace *trace, cons
         const zrt__entry *entry = &plan->entries[i];
         if (trace->begin[i] == 0 || (entry->call == NULL && entry->label == NULL))
             continue;
-        const char *name = entry->call != NULL ? zrt__kernel_name(entry->call->kernel) : entry->label;
+        const char *name = entry->label != NULL ? entry->label : zrt__kernel_name(entry->call->kernel);
         fprintf(file,
                 ",\n{\"name\": \"%s\", \"cat\": \"%s\", \"ph\": \"X\", \"pid\": %d, \"tid\": %d, \"ts\": %.3f, "
                 "\"dur\": %.3f, \"args\": {\"unit\": \"%s\", \"entry\": %zu, \"enqueued\": %.3f}}",

@@ -96,12 +96,20 @@ zrt_status train_progress_open(const train_run *run, train_progress **progress_o
 
 void train_progress_summary(train_progress *progress)
 {
-    char value[8];
+    char value[8], mode[32];
     const train_run *run = progress->run;
     if (zrt_config_get(run->config, zrt_size(run->context), zrt_model_get_info(run->model)->hidden_size,
                        "comms_logger.enabled", value, sizeof value) == ZRT_OK &&
         strcmp(value, "true") == 0)
         zrt_monitor_print_comms(progress->monitor);
+    zrt_metrics metrics;
+    if (zrt_config_get(run->config, zrt_size(run->context), zrt_model_get_info(run->model)->hidden_size,
+                       "zerort.overlapped_step", mode, sizeof mode) == ZRT_OK &&
+        strstr(mode, "speculative") != NULL && zrt_engine_metrics(run->engine, &metrics) == ZRT_OK &&
+        metrics.step > run->first_step && zrt_rank(run->context) == 0)
+        printf("updates during backward: %lld of %lld steps, %lld of them thrown away (clipped or skipped)\n",
+               (long long)metrics.speculated, (long long)(metrics.step - run->first_step),
+               (long long)metrics.discarded);
 }
 
 void train_progress_close(train_progress **progress)

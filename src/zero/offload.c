@@ -1,46 +1,157 @@
 /* Optimizer states on the host (Ren et al. 2021, ZeRO-Offload), without the device waiting for them: a gradient shard goes down
  * as soon as it is reduced, while backward runs on; norm and overflow are taken on the device, so that the clip factor and
  * whether the step is skipped are known when backward ends; then tiles are updated and go up, in the order in which the
- * next forward pass asks for them. Each byte crosses once: a gradient down, a parameter of the compute dtype up. */
+ * next forward pass asks for them. Each byte crosses once: a gradient down, a parameter of the compute dtype up.
+ * Where it is speculative, tiles are updated while backward runs (offload/tile.h). */
 #include "config.h"
 
 #include <stddef.h>
 
+#include "offload/tile.h"
 #include "zero/zero.h"
+
+static zrt__operand bytes_operand(zrt__ref ref, size_t bytes)
+{
+    return zrt__operand_1d(ref, ZRT_UINT8, (int64_t)bytes);
+}
+
+static bool is_speculative(const zrt__zero *zero)
+{
+    return zero->options.offload == ZRT__OFFLOAD_SPECULATIVE;
+}
+
+/* ---- tiles ---- */
+
+typedef struct tile {
+    int64_t first, n; /* elements of the shard */
+} tile;
+
+static zrt__launch_fn *tile_function(zrt__kernel rule, bool speculated)
+{
+    switch (rule) {
+    case ZRT__KERNEL_sgd:
+        return speculated ? zrt__tile_speculate_sgd : zrt__tile_update_sgd;
+    case ZRT__KERNEL_lion:
+        return speculated ? zrt__tile_speculate_lion : zrt__tile_update_lion;
+    default:
+        return speculated ? zrt__tile_speculate_adamw : zrt__tile_update_adamw;
+    }
+}
+
+static void update_elements(zrt__zero *zero, zrt__plan *plan, const zrt__flat *flat, tile t, bool decay,
+                            bool speculated)
+{
+    const zrt__zero_options *options = &zero->options;
+    if (t.n <= 0)
+        return;
+    size_t at = (size_t)t.first * sizeof(float), element = zrt_dtype_bytes(options->compute_dtype);
+    size_t gradient_at = (size_t)t.first * zrt_dtype_bytes(flat->host_gradient_dtype);
+    bool apart = flat->host_parameter.buffer != flat->master.buffer;
+    zrt__operand in[ZRT__MAX_INPUTS] = {
+        [ZRT__TILE_GRADIENT] =
+            zrt__operand_1d(zrt__ref_at(flat->host_gradient, gradient_at), flat->host_gradient_dtype, t.n),
+        [ZRT__TILE_STATE] = bytes_operand(zero->host_state, sizeof(zrt__step_state)),
+        [ZRT__TILE_PREDICTED] = bytes_operand(zero->host_predicted, sizeof(zrt__step_state)),
+        [ZRT__TILE_CONTROL] = bytes_operand(zero->control, sizeof(zrt__speculation)),
+    };
+    zrt__operand out[ZRT__MAX_OUTPUTS];
+    for (int i = 0; i < 3; i++) {
+        bool there = i <= options->update.n_states;
+        in[ZRT__TILE_SECOND + i] = out[ZRT__TILE_FIRST + i] = ZRT__NO_OPERAND;
+        if (there)
+            out[ZRT__TILE_FIRST + i] = zrt__operand_1d(zrt__ref_at(zrt__state_shard(flat, i, 0), at), ZRT_FLOAT32, t.n);
+        if (there && is_speculative(zero))
+            in[ZRT__TILE_SECOND + i] = zrt__operand_1d(zrt__ref_at(zrt__state_shard(flat, i, 1), at), ZRT_FLOAT32, t.n);
+    }
+    out[ZRT__TILE_PARAMETER] = apart ? zrt__operand_1d(zrt__ref_at(flat->host_parameter, (size_t)t.first * element),
+                                                       options->compute_dtype, t.n)
+                                     : ZRT__NO_OPERAND;
+    zrt__plan_host_call(plan, tile_function(options->update.kernel, speculated), speculated ? "speculate" : "update",
+                        in, ZRT__TILE_SECOND + 3, out, ZRT__MAX_OUTPUTS, 0,
+                        decay ? &options->update.decay : &options->update.no_decay);
+}
+
+/* The part that belongs to matrices, then the rest. */
+static void update_tile(zrt__zero *zero, zrt__plan *plan, const zrt__flat *flat, tile t, bool speculated)
+{
+    int64_t decayed = flat->decay_elements - flat->shard_first - t.first;
+    decayed = decayed < 0 ? 0 : decayed > t.n ? t.n : decayed;
+    update_elements(zero, plan, flat, (tile){t.first, decayed}, true, speculated);
+    update_elements(zero, plan, flat, (tile){t.first + decayed, t.n - decayed}, false, speculated);
+}
+
+static tile tile_at(const zrt__zero *zero, const zrt__flat *flat, int64_t first)
+{
+    int64_t left = flat->shard_elements - first, most = zero->options.offload_tile;
+    return (tile){first, left < most ? left : most};
+}
+
+/* ---- backward ---- */
+
+void zrt__offload_predict(zrt__zero *zero, zrt__plan *plan)
+{
+    const zrt__zero_options *options = &zero->options;
+    zrt__ref sums = zrt__ref_at(zero->predicted, offsetof(zrt__step_state, sums));
+    zrt__plan_copy(plan, ZRT__STREAM_COMPUTE, zero->predicted, zero->state, sizeof(zrt__step_state), "step state");
+    if (options->n_ranks > 1)
+        zrt__plan_collective(plan, ZRT__STREAM_COMPUTE, ZRT__COLLECTIVE_ALL_REDUCE, sums, sums,
+                             sizeof((zrt__step_state){0}.sums) / sizeof(double), ZRT_FLOAT64, ZRT__REDUCE_SUM,
+                             "sums of the forward pass");
+    zrt__zero_emit_decision(zero, plan, zero->predicted);
+    zrt__plan_wait(plan, ZRT__STREAM_TO_HOST, zrt__plan_record(plan, ZRT__STREAM_COMPUTE));
+    zrt__plan_await(plan, ZRT__STREAM_TO_HOST, zero->host_state_read);
+    zrt__plan_copy(plan, ZRT__STREAM_TO_HOST, zero->host_predicted, zero->predicted, sizeof(zrt__step_state),
+                   "predicted state");
+    zrt__plan_wait(plan, ZRT__STREAM_HOST, zrt__plan_record(plan, ZRT__STREAM_TO_HOST));
+    zrt__operand in = bytes_operand(zero->host_predicted, sizeof(zrt__step_state)),
+                 out = bytes_operand(zero->control, sizeof(zrt__speculation));
+    zrt__plan_host_call(plan, zrt__tile_predict, "predict", &in, 1, &out, 1, 0, NULL);
+}
 
 void zrt__offload_gradient(zrt__zero *zero, zrt__plan *plan, const zrt__flat *flat, zrt__stream_role stream,
                            zrt__ref shard)
 {
-    (void)zero;
     zrt__plan_wait(plan, ZRT__STREAM_TO_HOST, zrt__plan_record(plan, stream));
     zrt__plan_await(plan, ZRT__STREAM_TO_HOST, flat->updated);
     zrt__plan_copy(plan, ZRT__STREAM_TO_HOST, flat->host_gradient, shard,
                    (size_t)flat->shard_elements * zrt_dtype_bytes(flat->host_gradient_dtype), flat->name);
+    if (!is_speculative(zero))
+        return;
+    zrt__plan_wait(plan, ZRT__STREAM_HOST, zrt__plan_record(plan, ZRT__STREAM_TO_HOST));
+    zrt__plan_await(plan, ZRT__STREAM_HOST, flat->ready); /* what went up last has left */
+    for (int64_t first = 0; first < flat->shard_elements; first += zero->options.offload_tile)
+        update_tile(zero, plan, flat, tile_at(zero, flat, first), true);
 }
 
-/* Elements [first, first + n) of the shard: updated, then back to where the device has them. */
-static void update_tile(zrt__zero *zero, zrt__plan *plan, const zrt__flat *flat, int64_t first, int64_t n)
+/* ---- step ---- */
+
+void zrt__offload_begin(zrt__zero *zero, zrt__plan *plan)
 {
-    size_t element = zrt_dtype_bytes(zero->options.compute_dtype);
-    int64_t decayed = flat->decay_elements - flat->shard_first - first;
-    decayed = decayed < 0 ? 0 : decayed > n ? n : decayed;
-    zrt__zero_update_elements(zero, plan, ZRT__STREAM_HOST, flat, first, decayed, true);
-    zrt__zero_update_elements(zero, plan, ZRT__STREAM_HOST, flat, first + decayed, n - decayed, false);
-    int64_t held = flat->kind == ZRT__FLAT_RESIDENT ? flat->shard_first + first : first;
-    zrt__plan_wait(plan, ZRT__STREAM_TO_DEVICE, zrt__plan_record(plan, ZRT__STREAM_HOST));
-    zrt__plan_copy(plan, ZRT__STREAM_TO_DEVICE, zrt__ref_at(flat->parameter, (size_t)held * element),
-                   zrt__ref_at(flat->host_parameter, (size_t)first * element), (size_t)n * element, flat->name);
+    zrt__plan_wait(plan, ZRT__STREAM_TO_HOST, zrt__plan_record(plan, ZRT__STREAM_COMPUTE));
+    zrt__plan_await(plan, ZRT__STREAM_TO_HOST, zero->host_state_read);
+    zrt__plan_copy(plan, ZRT__STREAM_TO_HOST, zero->host_state, zero->state, sizeof(zrt__step_state), "step state");
+    zrt__plan_wait(plan, ZRT__STREAM_HOST, zrt__plan_record(plan, ZRT__STREAM_TO_HOST));
+    if (!is_speculative(zero))
+        return;
+    zrt__operand in[2] = {bytes_operand(zero->host_predicted, sizeof(zrt__step_state)),
+                          bytes_operand(zero->host_state, sizeof(zrt__step_state))},
+                 out = bytes_operand(zero->control, sizeof(zrt__speculation));
+    zrt__plan_host_call(plan, zrt__tile_decide, "decide", in, 2, &out, 1, 0, NULL);
 }
 
-static void update_flat(zrt__zero *zero, zrt__plan *plan, const zrt__flat *flat, int *tile)
+static void update_flat(zrt__zero *zero, zrt__plan *plan, const zrt__flat *flat, int *file_tile)
 {
     size_t element = zrt_dtype_bytes(zero->options.compute_dtype);
     zrt__plan_await(plan, ZRT__STREAM_HOST, flat->ready); /* what went up last has left */
     if (flat->in_file)
-        zrt__files_update(zero, plan, flat, tile);
+        zrt__files_update(zero, plan, flat, file_tile);
     for (int64_t first = 0; first < flat->shard_elements && !flat->in_file; first += zero->options.offload_tile) {
-        int64_t left = flat->shard_elements - first;
-        update_tile(zero, plan, flat, first, left < zero->options.offload_tile ? left : zero->options.offload_tile);
+        tile t = tile_at(zero, flat, first);
+        int64_t held = flat->kind == ZRT__FLAT_RESIDENT ? flat->shard_first + first : first;
+        update_tile(zero, plan, flat, t, false);
+        zrt__plan_wait(plan, ZRT__STREAM_TO_DEVICE, zrt__plan_record(plan, ZRT__STREAM_HOST));
+        zrt__plan_copy(plan, ZRT__STREAM_TO_DEVICE, zrt__ref_at(flat->parameter, (size_t)held * element),
+                       zrt__ref_at(flat->host_parameter, (size_t)first * element), (size_t)t.n * element, flat->name);
     }
     zrt__plan_reach(plan, ZRT__STREAM_HOST, flat->updated);
     if (flat->kind != ZRT__FLAT_RESIDENT || flat->n_shards == 1) {
@@ -56,25 +167,20 @@ static void update_flat(zrt__zero *zero, zrt__plan *plan, const zrt__flat *flat,
 
 void zrt__offload_step(zrt__zero *zero, zrt__plan *plan)
 {
-    zrt__plan_wait(plan, ZRT__STREAM_TO_HOST, zrt__plan_record(plan, ZRT__STREAM_COMPUTE));
-    zrt__plan_await(plan, ZRT__STREAM_TO_HOST, zero->host_state_read);
-    zrt__plan_copy(plan, ZRT__STREAM_TO_HOST, zero->host_state, zero->state, sizeof(zrt__step_state), "step state");
-    int down = zrt__plan_record(plan, ZRT__STREAM_TO_HOST), tile = 0;
-    zrt__plan_wait(plan, ZRT__STREAM_HOST, down);
+    int down = zrt__plan_record(plan, ZRT__STREAM_TO_HOST), file_tile = 0;
     for (int i = 0; i < zero->n_flats; i++)
-        if (zero->flats[i].trainable)
-            update_flat(zero, plan, &zero->flats[i], &tile);
+        if (zero->flats[i].on_host)
+            update_flat(zero, plan, &zero->flats[i], &file_tile);
     zrt__plan_reach(plan, ZRT__STREAM_HOST, zero->host_state_read);
     zrt__plan_wait(plan, ZRT__STREAM_COMPUTE, down); /* the next step writes the state */
     if (zero->options.offload == ZRT__OFFLOAD_SERIAL) {
         zrt__plan_wait(plan, ZRT__STREAM_COMPUTE, zrt__plan_record(plan, ZRT__STREAM_TO_DEVICE));
         zrt__plan_wait(plan, ZRT__STREAM_COMPUTE, zrt__plan_record(plan, ZRT__STREAM_GATHER));
     }
-    zrt__plan_point(plan, ZRT__STREAM_COMPUTE);
 }
 
 void zrt__offload_await(const zrt__zero *zero, zrt__plan *plan, const zrt__flat *flat, zrt__stream_role stream)
 {
-    if (zero->options.offload == ZRT__OFFLOAD_PIPELINED && flat->trainable)
+    if (flat->on_host && zero->options.offload != ZRT__OFFLOAD_SERIAL)
         zrt__plan_await(plan, stream, flat->ready);
 }

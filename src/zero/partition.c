@@ -6,6 +6,7 @@
 
 #include "base/alloc.h"
 #include "base/error.h"
+#include "offload/tile.h"
 #include "zero/zero.h"
 
 /* Elements: 256 bytes of fp32, and 16-byte vectors of 16-bit types. */
@@ -46,7 +47,8 @@ static zrt__flat *new_flat(zrt__zero *zero, char *name, zrt__flat_kind kind, boo
                         .parameter = ZRT__NO_REF,
                         .master = ZRT__NO_REF,
                         .states = {ZRT__NO_REF, ZRT__NO_REF},
-                        .gradient = ZRT__NO_REF};
+                        .gradient = ZRT__NO_REF,
+                        .second = {ZRT__NO_REF, ZRT__NO_REF, ZRT__NO_REF}};
     return flat;
 }
 
@@ -99,8 +101,12 @@ static zrt_status allocate_offloaded(zrt__zero *zero, zrt__flat *flat)
             zrt__memory_persistent(memory, ZRT__REGION_PINNED, ZRT__CATEGORY_OPTIMIZER, n * sizeof(float));
     flat->host_gradient = zrt__memory_persistent(memory, ZRT__REGION_PINNED, ZRT__CATEGORY_GRADIENT_SHARD,
                                                  n * zrt_dtype_bytes(flat->host_gradient_dtype));
+    bool speculative = options->offload == ZRT__OFFLOAD_SPECULATIVE;
+    for (int i = 0; speculative && i < 1 + options->update.n_states; i++)
+        flat->second[i] =
+            zrt__memory_persistent(memory, ZRT__REGION_PINNED, ZRT__CATEGORY_SECOND_COPY, n * sizeof(float));
     flat->host_parameter = flat->master;
-    if (options->compute_dtype != ZRT_FLOAT32 && !flat->in_file)
+    if ((options->compute_dtype != ZRT_FLOAT32 || speculative) && !flat->in_file)
         flat->host_parameter = zrt__memory_persistent(memory, ZRT__REGION_PINNED, ZRT__CATEGORY_STAGING,
                                                       n * zrt_dtype_bytes(options->compute_dtype));
     flat->gradient = ZRT__NO_REF;
@@ -125,7 +131,8 @@ static zrt_status allocate(zrt__zero *zero, zrt__flat *flat)
     flat->parameter = zrt__memory_persistent(memory, ZRT__REGION_REGISTERED, ZRT__CATEGORY_PARAMETERS, held * element);
     if (!flat->trainable)
         return memory->persistent.failed ? ZRT_ERR_MEMORY : ZRT_OK;
-    if (zero->options.offload != ZRT__OFFLOAD_NONE)
+    flat->on_host = zero->options.offload != ZRT__OFFLOAD_NONE;
+    if (flat->on_host)
         return allocate_offloaded(zero, flat);
     if (dtype == ZRT_FLOAT32)
         flat->master = zrt__ref_at(flat->parameter, resident ? (size_t)flat->shard_first * sizeof(float) : 0);
@@ -219,6 +226,15 @@ static zrt_status allocate_batch(zrt__zero *zero)
             zrt__memory_persistent(memory, ZRT__REGION_PINNED, ZRT__CATEGORY_STAGING, sizeof(zrt__step_state));
         zero->host_state_read = zrt__memory_mark(memory);
     }
+    zero->predicted = zero->host_predicted = zero->control = ZRT__NO_REF;
+    if (options->offload == ZRT__OFFLOAD_SPECULATIVE) {
+        zero->predicted =
+            zrt__memory_persistent(memory, ZRT__REGION_REGISTERED, ZRT__CATEGORY_BATCH, sizeof(zrt__step_state));
+        zero->host_predicted =
+            zrt__memory_persistent(memory, ZRT__REGION_PINNED, ZRT__CATEGORY_STAGING, sizeof(zrt__step_state));
+        zero->control =
+            zrt__memory_persistent(memory, ZRT__REGION_PINNED, ZRT__CATEGORY_STAGING, sizeof(zrt__speculation));
+    }
     zero->capacity = zrt__memory_persistent(memory, ZRT__REGION_DEVICE, ZRT__CATEGORY_BATCH, sizeof(double));
     zero->dummy_sums = zrt__memory_persistent(memory, ZRT__REGION_DEVICE, ZRT__CATEGORY_BATCH, 2 * sizeof(double));
     zero->rates = zrt__memory_persistent(memory, ZRT__REGION_DEVICE, ZRT__CATEGORY_BATCH,
@@ -272,6 +288,11 @@ void zrt__zero_locate(const zrt__zero *zero, int parameter, int *flat_out, int64
     const zrt__parameter *p = &zero->model->parameters[parameter];
     *flat_out = zero->slot_flat[p->slot];
     *first_out = zero->slot_offset[p->slot] + p->offset;
+}
+
+zrt__ref zrt__state_shard(const zrt__flat *flat, int which, int current)
+{
+    return current > 0 ? flat->second[which] : which > 0 ? flat->states[which - 1] : flat->master;
 }
 
 zrt_dtype zrt__gradient_shard(const zrt__zero *zero, const zrt__flat *flat, zrt__ref *ref_out)

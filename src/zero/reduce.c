@@ -118,7 +118,7 @@ static void finish_local(zrt__compiler *compiler, const zrt__flat *flat)
     zrt__operand shard = zrt__operand_1d(slice, dtype, flat->shard_elements);
     zrt__operand sums = sums_operand(zero, flat);
     zrt__plan_kernel(compiler->plan, stream, ZRT__KERNEL_sum_squares, &shard, 1, &sums, 1, 1u, NULL);
-    if (zero->options.offload != ZRT__OFFLOAD_NONE)
+    if (flat->on_host)
         zrt__offload_gradient(zero, compiler->plan, flat, stream, slice);
 }
 
@@ -184,7 +184,7 @@ static void reduce_flat(zrt__compiler *compiler, int index)
                            final ? sums_operand(zero, flat) : ZRT__NO_OPERAND};
     zrt__plan_kernel(compiler->plan, ZRT__STREAM_REDUCE, ZRT__KERNEL_gradient_reduced, &in, 1, out, 2,
                      (first ? 0u : 1u) | 2u, NULL);
-    if (final && zero->options.offload != ZRT__OFFLOAD_NONE)
+    if (final && flat->on_host)
         zrt__offload_gradient(zero, compiler->plan, flat, ZRT__STREAM_REDUCE, flat->gradient);
     hold(compiler, index, buffer);
 }

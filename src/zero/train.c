@@ -73,6 +73,8 @@ zrt_status zrt__zero_compile_train(zrt__zero *zero, const zrt__build *build, zrt
         plan->phase = "backward";
         zrt__plan_segment(plan);
         zrt__plan_point(plan, ZRT__STREAM_COMPUTE);
+        if (variant.last && zero->options.offload == ZRT__OFFLOAD_SPECULATIVE)
+            zrt__offload_predict(zero, plan);
         zrt__compiler_count_contributions(&compiler);
         for (int u = build->n_units - 1; u >= 0; u--) {
             const zrt_unit *unit = build->units[u];

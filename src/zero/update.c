@@ -5,23 +5,22 @@
 
 #include "zero/zero.h"
 
-void zrt__zero_update_elements(zrt__zero *zero, zrt__plan *plan, zrt__stream_role stream, const zrt__flat *flat,
-                               int64_t first, int64_t n, bool decay)
+/* Elements [first, first + n) of a shard that is on the device. */
+static void update_elements(zrt__zero *zero, zrt__plan *plan, const zrt__flat *flat, int64_t first, int64_t n,
+                            bool decay)
 {
     if (n <= 0)
         return;
     const zrt__zero_options *options = &zero->options;
-    bool offloaded = options->offload != ZRT__OFFLOAD_NONE, copies = options->compute_dtype != ZRT_FLOAT32;
+    bool copies = options->compute_dtype != ZRT_FLOAT32;
     size_t at = (size_t)first * sizeof(float), element = zrt_dtype_bytes(options->compute_dtype);
-    zrt_dtype gradient_dtype = offloaded ? flat->host_gradient_dtype : options->accumulate_dtype;
-    zrt__ref gradient = offloaded ? flat->host_gradient : flat->gradient,
-             parameter = offloaded ? flat->host_parameter : flat->parameter;
-    int64_t gradient_first = flat->local_gradient && !offloaded ? flat->shard_first + first : first;
-    int64_t parameter_first = flat->kind == ZRT__FLAT_RESIDENT && !offloaded ? flat->shard_first + first : first;
+    zrt_dtype gradient_dtype = options->accumulate_dtype;
+    int64_t gradient_first = flat->local_gradient ? flat->shard_first + first : first;
+    int64_t parameter_first = flat->kind == ZRT__FLAT_RESIDENT ? flat->shard_first + first : first;
     zrt__operand in[2] = {
-        zrt__operand_1d(zrt__ref_at(gradient, (size_t)gradient_first * zrt_dtype_bytes(gradient_dtype)), gradient_dtype,
-                        n),
-        zrt__operand_1d(offloaded ? zero->host_state : zero->state, ZRT_UINT8, (int64_t)sizeof(zrt__step_state)),
+        zrt__operand_1d(zrt__ref_at(flat->gradient, (size_t)gradient_first * zrt_dtype_bytes(gradient_dtype)),
+                        gradient_dtype, n),
+        zrt__operand_1d(zero->state, ZRT_UINT8, (int64_t)sizeof(zrt__step_state)),
     };
     zrt__operand out[4] = {
         zrt__operand_1d(zrt__ref_at(flat->master, at), ZRT_FLOAT32, n),
@@ -29,10 +28,11 @@ void zrt__zero_update_elements(zrt__zero *zero, zrt__plan *plan, zrt__stream_rol
                                      : ZRT__NO_OPERAND,
         options->update.n_states > 1 ? zrt__operand_1d(zrt__ref_at(flat->states[1], at), ZRT_FLOAT32, n)
                                      : ZRT__NO_OPERAND,
-        copies ? zrt__operand_1d(zrt__ref_at(parameter, (size_t)parameter_first * element), options->compute_dtype, n)
+        copies ? zrt__operand_1d(zrt__ref_at(flat->parameter, (size_t)parameter_first * element),
+                                 options->compute_dtype, n)
                : ZRT__NO_OPERAND,
     };
-    zrt__plan_kernel(plan, stream, options->update.kernel, in, 2, out, 4, 0,
+    zrt__plan_kernel(plan, ZRT__STREAM_COMPUTE, options->update.kernel, in, 2, out, 4, 0,
                      decay ? &options->update.decay : &options->update.no_decay);
 }
 
@@ -44,8 +44,18 @@ static void update_flat(zrt__zero *zero, zrt__plan *plan, const zrt__flat *flat)
         decayed = 0;
     if (decayed > flat->shard_elements)
         decayed = flat->shard_elements;
-    zrt__zero_update_elements(zero, plan, ZRT__STREAM_COMPUTE, flat, 0, decayed, true);
-    zrt__zero_update_elements(zero, plan, ZRT__STREAM_COMPUTE, flat, decayed, flat->shard_elements - decayed, false);
+    update_elements(zero, plan, flat, 0, decayed, true);
+    update_elements(zero, plan, flat, decayed, flat->shard_elements - decayed, false);
+}
+
+void zrt__zero_emit_decision(const zrt__zero *zero, zrt__plan *plan, zrt__ref state)
+{
+    const zrt__step_rules *rules = zero->options.rules;
+    zrt__operand in = {
+        .ref = ZRT__NO_REF,
+        .view = {.data = (void *)rules, .dtype = ZRT_UINT8, .n_dims = 1, .dims = {(int64_t)sizeof *rules}}};
+    zrt__operand out = zrt__operand_1d(state, ZRT_UINT8, (int64_t)sizeof(zrt__step_state));
+    zrt__plan_kernel(plan, ZRT__STREAM_COMPUTE, ZRT__KERNEL_step_decide, &in, 1, &out, 1, 0, NULL);
 }
 
 void zrt__zero_emit_step(zrt__zero *zero, zrt__plan *plan)
@@ -56,20 +66,12 @@ void zrt__zero_emit_step(zrt__zero *zero, zrt__plan *plan)
         zrt__plan_collective(plan, ZRT__STREAM_COMPUTE, ZRT__COLLECTIVE_ALL_REDUCE, sums, sums,
                              sizeof((zrt__step_state){0}.sums) / sizeof(double), ZRT_FLOAT64, ZRT__REDUCE_SUM,
                              "sums of the step");
-    zrt__operand rules = {.ref = ZRT__NO_REF,
-                          .view = {.data = (void *)options->rules,
-                                   .dtype = ZRT_UINT8,
-                                   .n_dims = 1,
-                                   .dims = {(int64_t)sizeof *options->rules}}};
-    zrt__operand state = zrt__operand_1d(zero->state, ZRT_UINT8, (int64_t)sizeof(zrt__step_state));
-    zrt__plan_kernel(plan, ZRT__STREAM_COMPUTE, ZRT__KERNEL_step_decide, &rules, 1, &state, 1, 0, NULL);
-    if (options->offload != ZRT__OFFLOAD_NONE) {
-        zrt__offload_step(zero, plan);
-        return;
-    }
+    zrt__zero_emit_decision(zero, plan, zero->state);
+    if (options->offload != ZRT__OFFLOAD_NONE)
+        zrt__offload_begin(zero, plan);
     for (int i = 0; i < zero->n_flats; i++) {
         const zrt__flat *flat = &zero->flats[i];
-        if (!flat->trainable)
+        if (!flat->trainable || flat->on_host)
             continue;
         update_flat(zero, plan, flat);
         if (flat->kind != ZRT__FLAT_RESIDENT || flat->n_shards == 1)
@@ -82,5 +84,7 @@ void zrt__zero_emit_step(zrt__zero *zero, zrt__plan *plan)
                              (size_t)flat->shard_elements, options->compute_dtype, ZRT__REDUCE_SUM, flat->name);
     }
     zrt__plan_wait(plan, ZRT__STREAM_COMPUTE, zrt__plan_record(plan, ZRT__STREAM_GATHER));
+    if (options->offload != ZRT__OFFLOAD_NONE)
+        zrt__offload_step(zero, plan);
     zrt__plan_point(plan, ZRT__STREAM_COMPUTE);
 }

@@ -17,9 +17,10 @@ typedef struct zrt__zero_update {
 
 /* Where optimizer states are, and how the step that they need is ordered against the next forward pass. */
 typedef enum zrt__offload {
-    ZRT__OFFLOAD_NONE,     /* on the device */
-    ZRT__OFFLOAD_SERIAL,   /* on the host; the step ends when the parameters are back */
-    ZRT__OFFLOAD_PIPELINED /* on the host; the next pass waits for each flat as it needs it */
+    ZRT__OFFLOAD_NONE,       /* on the device */
+    ZRT__OFFLOAD_SERIAL,     /* on the host; the step ends when the parameters are back */
+    ZRT__OFFLOAD_PIPELINED,  /* on the host; the next pass waits for each flat as it needs it */
+    ZRT__OFFLOAD_SPECULATIVE /* likewise, and updated during backward into a second copy of the states */
 } zrt__offload;
 
 /* What of the states is in files, and the buffers of the host that it passes through. */
@@ -60,7 +61,7 @@ typedef enum zrt__flat_kind {
 typedef struct zrt__flat {
     char *name;
     zrt__flat_kind kind;
-    bool trainable;
+    bool trainable, on_host; /* on_host: its optimizer states are offloaded */
     int n_slots, *slots;
     int64_t n_elements;                  /* padded */
     int64_t decay_elements;              /* the first of them belong to matrices */
@@ -77,6 +78,7 @@ typedef struct zrt__flat {
     zrt__ref host_gradient;  /* as it comes down: host_gradient_dtype */
     zrt__ref host_parameter; /* compute dtype, on its way up; the master itself in fp32 */
     zrt_dtype host_gradient_dtype;
+    zrt__ref second[3];     /* speculative: the other copy of master and states */
     bool in_file;           /* master and states have no memory but these places, in bytes, of the optimizer's file */
     int64_t file_states[3]; /* master, states */
     int updated, ready;     /* marks: its update has read the gradient; its parameters are whole again */
@@ -93,6 +95,8 @@ typedef struct zrt__zero {
     zrt__ref fields[ZRT_BATCH_MAX_FIELDS], sample_ids, state, capacity, rates, dummy_sums;
     zrt__ref host_state;                /* offload: a copy of `state` for the host's kernels */
     int host_state_read;                /* mark: the host's kernels are through with it */
+    zrt__ref predicted, host_predicted; /* speculative: the state as it will be without a skip or clipping, likewise */
+    zrt__ref control;                   /* speculative: zrt__speculation, on the host */
     int64_t fields_rows, fields_length; /* what they have room for */
     int64_t file_bytes[ZRT__N_TIERS];   /* of this rank's files; 0: none */
     zrt__ref slots;                     /* of the host, for tiles of what is in files */
@@ -118,6 +122,9 @@ void zrt__zero_destroy(zrt__zero **zero);
 
 /* Where this rank's shard of a trainable flat's reduced gradients is between backward and step, and its dtype. */
 zrt_dtype zrt__gradient_shard(const zrt__zero *zero, const zrt__flat *flat, zrt__ref *ref_out);
+/* Where a trainable flat's shard of the master parameters (which: 0) or an optimizer state is. `current`: which copy counts,
+ * where there are two. */
+zrt__ref zrt__state_shard(const zrt__flat *flat, int which, int current);
 /* Where a parameter's elements lie: flat and first element in it. */
 void zrt__zero_locate(const zrt__zero *zero, int parameter, int *flat_out, int64_t *first_out);
 
@@ -164,6 +171,10 @@ void zrt__residency_free(zrt__residency *schedule);
 /* Offload (offload.c). A reduced gradient shard, complete on `stream`, goes down to the host. */
 void zrt__offload_gradient(zrt__zero *zero, zrt__plan *plan, const zrt__flat *flat, zrt__stream_role stream,
                            zrt__ref shard);
+/* Before backward, of the last micro-step: the state that speculation counts on. Collective. */
+void zrt__offload_predict(zrt__zero *zero, zrt__plan *plan);
+/* After the decision of a step: it goes down. */
+void zrt__offload_begin(zrt__zero *zero, zrt__plan *plan);
 /* Update on the host, tile by tile, and the parameters back up. */
 void zrt__offload_step(zrt__zero *zero, zrt__plan *plan);
 /* `stream` waits until the parameters of the flat are whole again. */
@@ -173,9 +184,8 @@ void zrt__files_place(zrt__zero *zero, zrt__flat *flat);
 zrt_status zrt__files_allocate(zrt__zero *zero);
 /* zrt__offload_step's update of a flat whose states are in a file. *tile counts the tiles of a step. */
 void zrt__files_update(zrt__zero *zero, zrt__plan *plan, const zrt__flat *flat, int *tile);
-/* One update of elements [first, first + n) of a flat's shard, on a stream; operands from there. */
-void zrt__zero_update_elements(zrt__zero *zero, zrt__plan *plan, zrt__stream_role stream, const zrt__flat *flat,
-                               int64_t first, int64_t n, bool decay);
+/* Adds step_decide over a state whose sums are those of all ranks. */
+void zrt__zero_emit_decision(const zrt__zero *zero, zrt__plan *plan, zrt__ref state);
 /* Adds the optimizer step to a plan. */
 void zrt__zero_emit_step(zrt__zero *zero, zrt__plan *plan);
 /* zero kernels over the padding of a flat buffer, which reductions read too. */

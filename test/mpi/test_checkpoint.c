@@ -19,8 +19,8 @@ enum { VOCAB = 61, LENGTH = 16, STEPS = 3 };
 typedef struct kind {
     const char *name, *stage, *dtype, *optimizer, *accumulation;
     int freeze;
-    const char *offload;
-    int width; /* of the model; 0: 32, in which all goes through the ring */
+    const char *offload; /* zerort.overlapped_step */
+    int width;           /* of the model; 0: 32, in which all goes through the ring */
 } kind;
 
 static const kind kinds[] = {
@@ -31,10 +31,12 @@ static const kind kinds[] = {
     {"stage 3, frozen parts", "3", "fp16", "adamw_torch", "1", 1, NULL, 0},
     {"lion", "3", NULL, "lion_32bit", "1", 0, NULL, 0},
     {"sgd", "1", NULL, "sgd", "1", 0, NULL, 0},
-    {"stage 2, offloaded", "2", "fp16", "adamw_torch", "1", 0, "cpu", 0},
+    {"stage 2, offloaded", "2", "fp16", "adamw_torch", "1", 0, "pipelined", 0},
     {"stage 0, straight from the host", "0", NULL, "adamw_torch", "1", 0, NULL, 160},
     {"stage 3, bf16, frozen parts, straight from the host", "3", "bf16", "adamw_torch", "1", 1, NULL, 160},
-    {"stage 1, offloaded, straight from the host", "1", "fp16", "adamw_torch", "1", 0, "cpu", 160},
+    {"stage 1, offloaded, straight from the host", "1", "fp16", "adamw_torch", "1", 0, "pipelined", 160},
+    {"stage 3, speculative", "3", "fp16", "adamw_torch", "2", 0, "speculative", 0},
+    {"stage 1, speculative, straight from the host", "1", NULL, "lion_32bit", "1", 0, "speculative", 160},
 };
 
 static zrt_status make_model(int n_layer, int width, zrt_model **model_out)
@@ -65,9 +67,11 @@ static zrt_status make_engine(zrt_context *context, zrt_model *model, const kind
     if (status == ZRT_OK)
         status = zrt_config_set(config, "fp16.initial_scale_power", "24");
     if (status == ZRT_OK && k->offload != NULL)
-        status = zrt_config_set(config, "zero_optimization.offload_optimizer.device", k->offload);
+        status = zrt_config_set(config, "zero_optimization.offload_optimizer.device", "cpu");
     if (status == ZRT_OK && k->offload != NULL)
-        status = zrt_config_set(config, "zerort.overlapped_step", "pipelined");
+        status = zrt_config_set(config, "zerort.overlapped_step", k->offload);
+    if (status == ZRT_OK && k->offload != NULL) /* some steps are clipped, some are not */
+        status = zrt_config_set(config, "gradient_clipping", "0.5");
     if (status == ZRT_OK && k->width > 0) /* one tile */
         status = zrt_config_set(config, "zerort.checkpoint_staging_bytes", "1");
     if (status == ZRT_OK && k->dtype != NULL)
@@ -265,7 +269,7 @@ int main(int argc, char **argv)
         snprintf(run, sizeof run, "%s/run%zu", folder, i);
         comes_back(context, run, &kinds[i], &kinds[i]);
     }
-    const kind offloaded = {"stage 1, offloaded", "1", "fp16", "adamw_torch", "1", 0, "cpu", 0};
+    const kind offloaded = {"stage 1, offloaded", "1", "fp16", "adamw_torch", "1", 0, "pipelined", 0};
     const kind kept = {"stage 1, not offloaded", "1", "fp16", "adamw_torch", "1", 0, NULL, 0};
     snprintf(run, sizeof run, "%s/offloaded", folder);
     comes_back(context, run, &offloaded, &kept);

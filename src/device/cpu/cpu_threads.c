@@ -17,6 +17,7 @@ struct zrt__cpu_pool {
     int n_started;
     zrt__cpu_thread_start_fn *start;
     void *user;
+    pthread_mutex_t turn; /* streams that compute take it in turns */
     /* One job: threads take chunks of it from `next` until none is left. */
     zrt__cpu_range_fn *fn;
     void *arg;
@@ -74,11 +75,13 @@ zrt_status zrt__cpu_pool_create(int n_threads, zrt__cpu_thread_start_fn *start, 
     zrt__cpu_pool *pool = zrt__calloc(1, sizeof *pool);
     if (pool == NULL)
         return ZRT_ERR_MEMORY;
+    pthread_mutex_init(&pool->turn, NULL);
     pool->n_threads = n_threads < 1 ? 1 : n_threads;
     pool->start = start;
     pool->user = user;
     pool->threads = zrt__calloc((size_t)pool->n_threads, sizeof *pool->threads);
     if (pool->threads == NULL) {
+        pthread_mutex_destroy(&pool->turn);
         free(pool);
         return ZRT_ERR_MEMORY;
     }
@@ -105,6 +108,7 @@ void zrt__cpu_pool_destroy(zrt__cpu_pool **pool)
     zrt__cpu_futex_wake(&p->generation);
     for (int i = 0; i < p->n_started; i++)
         pthread_join(p->threads[i], NULL);
+    pthread_mutex_destroy(&p->turn);
     free(p->threads);
     free(p);
     *pool = NULL;
@@ -120,6 +124,7 @@ void zrt__cpu_pool_run(zrt__cpu_pool *pool, int64_t n, int64_t grain, zrt__cpu_r
         fn(arg, 0, n);
         return;
     }
+    pthread_mutex_lock(&pool->turn);
     /* About four chunks a thread, so that one that is held up does not hold up the job. */
     int64_t chunks = 4 * (int64_t)pool->n_threads, chunk = (n + chunks - 1) / chunks;
     pool->chunk = (chunk + grain - 1) / grain * grain;
@@ -136,4 +141,5 @@ void zrt__cpu_pool_run(zrt__cpu_pool *pool, int64_t n, int64_t grain, zrt__cpu_r
         zrt__cpu_pause();
     for (uint32_t left; (left = atomic_load(&pool->running)) != 0;)
         zrt__cpu_futex_wait(&pool->running, left);
+    pthread_mutex_unlock(&pool->turn);
 }
