@@ -269,23 +269,22 @@ static zrt_status check_op(const zrt__collective *c)
     return ZRT_OK;
 }
 
-static ncclResult_t call(zrt__comm_nccl *comm, kind k, const zrt__collective *c, void *stream)
+static ncclResult_t call(zrt__comm_nccl *comm, ncclComm_t nccl, kind k, const zrt__collective *c, void *stream)
 {
     const zrt__nccl *n = &comm->library;
     switch (k) {
     case ALL_GATHER:
-        return n->ncclAllGather(c->send, c->recv, c->count, nccl_dtype(c->dtype), comm->nccl, stream);
+        return n->ncclAllGather(c->send, c->recv, c->count, nccl_dtype(c->dtype), nccl, stream);
     case REDUCE_SCATTER:
-        return n->ncclReduceScatter(c->send, c->recv, c->count, nccl_dtype(c->dtype), nccl_op(c->op), comm->nccl,
-                                    stream);
+        return n->ncclReduceScatter(c->send, c->recv, c->count, nccl_dtype(c->dtype), nccl_op(c->op), nccl, stream);
     case ALL_REDUCE:
-        return n->ncclAllReduce(c->send, c->recv, c->count, nccl_dtype(c->dtype), nccl_op(c->op), comm->nccl, stream);
+        return n->ncclAllReduce(c->send, c->recv, c->count, nccl_dtype(c->dtype), nccl_op(c->op), nccl, stream);
     case BROADCAST:
-        return n->ncclBroadcast(c->send, c->recv, c->count, nccl_dtype(c->dtype), c->root, comm->nccl, stream);
+        return n->ncclBroadcast(c->send, c->recv, c->count, nccl_dtype(c->dtype), c->root, nccl, stream);
     case BARRIER:
         break;
     }
-    return n->ncclAllReduce(comm->token, comm->token, 1, ncclInt32, ncclSum, comm->nccl, stream);
+    return n->ncclAllReduce(comm->token, comm->token, 1, ncclInt32, ncclSum, nccl, stream);
 }
 
 static zrt_status run(zrt__stream *stream, const zrt__collective *c, kind k)
@@ -303,8 +302,9 @@ static zrt_status run(zrt__stream *stream, const zrt__collective *c, kind k)
     }
     atomic_fetch_add(&comm->n_enqueued, 1);
     pthread_mutex_lock(&comm->lock);
-    bool usable = comm->nccl != NULL && !atomic_load(&comm->failed);
-    ncclResult_t result = usable ? call(comm, k, c, comm->platform->stream(stream)) : ncclSuccess;
+    ncclComm_t nccl = comm->nccl; /* once: the watching thread takes it away from whoever is stuck in NCCL */
+    bool usable = nccl != NULL && !atomic_load(&comm->failed);
+    ncclResult_t result = usable ? call(comm, nccl, k, c, comm->platform->stream(stream)) : ncclSuccess;
     zrt_status status = ZRT_OK;
     if (result != ncclSuccess && !atomic_load(&comm->failed)) {
         snprintf(what, sizeof what, "%s%s%s", kind_names[k], c->label != NULL ? " of " : "",

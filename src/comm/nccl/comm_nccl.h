@@ -43,8 +43,8 @@ typedef struct zrt__comm_nccl {
     size_t allocated_bytes;
     void *token; /* device memory of the barrier */
 
-    pthread_mutex_t lock; /* nccl is used, or being aborted */
-    ncclComm_t nccl;      /* NULL: one rank, or aborted */
+    pthread_mutex_t lock;     /* nccl is used, or being aborted */
+    _Atomic(ncclComm_t) nccl; /* NULL: one rank, or aborted */
     _Atomic uint64_t n_enqueued;
 
     zrt__notices *notices;

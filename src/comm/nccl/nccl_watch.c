@@ -34,8 +34,7 @@ void zrt__nccl_abort(zrt__comm_nccl *comm)
     t.tv_sec += PATIENCE_S;
     /* Who holds the lock for so long waits inside NCCL for a rank that does not come; aborting is what ends that. */
     bool held = pthread_mutex_timedlock(&comm->lock, &t) == 0;
-    ncclComm_t nccl = comm->nccl;
-    comm->nccl = NULL;
+    ncclComm_t nccl = atomic_exchange(&comm->nccl, NULL);
     if (nccl != NULL)
         comm->library.ncclCommAbort(nccl);
     if (held)
