@@ -3,6 +3,7 @@
 #   test/mpirun.sh PROGRAM [ARGUMENT ...]
 # A source that declares ranks, "/* ranks: 1 2 4 */", is run under mpirun once for each count; others are run as they are.
 # A source that needs longer than the default declares seconds, "/* timeout: 300 */".
+# A source that needs other options of AddressSanitizer declares them, "/* asan: fast_unwind_on_malloc=1 */".
 # ZRT_TEST_RANKS="1 2" runs these of the declared counts, ZRT_TEST_TIMEOUT is the default time limit of one run in seconds (120),
 # ZRT_TEST_SLOWDOWN=5 multiplies time limits where a sanitizer or valgrind slows programs down,
 # ZRT_TEST_WRAPPER goes before the program: "valgrind -q --suppressions=config/openmpi.supp --error-exitcode=66".
@@ -25,6 +26,8 @@ source=$ZRT_SRCDIR/test/${from_test##*/test/}.c
 declared() { sed -n "s,^.*/\* $1: *\([0-9 ]*[0-9]\) *\*/.*\$,\1,p" "$source" 2>/dev/null | head -n 1; }
 
 ranks=$(declared ranks)
+asan=$(sed -n 's,^.*/\* asan: *\([a-z_]*=[0-9]*\) *\*/.*$,\1,p' "$source" 2>/dev/null)
+ASAN_OPTIONS=$ASAN_OPTIONS${asan:+:$asan}
 limit=$(declared timeout)
 limit=$((${limit:-${ZRT_TEST_TIMEOUT:-120}} * ${ZRT_TEST_SLOWDOWN:-1}))
 if [ -n "$ranks" ] && [ -n "$ZRT_TEST_RANKS" ]; then
