@@ -216,6 +216,16 @@ static zrt_status resolve_optimizer_files(zrt__resolution *resolution)
     return resolve_folder(resolution, "offload_optimizer", files->folder, sizeof files->folder);
 }
 
+/* "auto" is for the plan, which knows the device. */
+static zrt_status resolve_ratio(zrt__resolution *resolution)
+{
+    static const char path[] = "zero_optimization.offload_optimizer.ratio";
+    if (!zrt__is_auto(zrt__tree_get(resolution->config->file, path)))
+        return number(resolution, path, NULL, &resolution->out->offload_ratio);
+    resolution->out->offload_ratio = -1;
+    return zrt__resolution_set(resolution, path, json_string("auto"), "file");
+}
+
 static zrt_status resolve_offload(zrt__resolution *resolution)
 {
     zrt__resolved *r = resolution->out;
@@ -224,6 +234,7 @@ static zrt_status resolve_offload(zrt__resolution *resolution)
     const char *overlap = json_string_value(zrt__tree_get(resolution->config->file, "zerort.overlapped_step"));
     ZRT_TRY(resolve_aio(resolution));
     ZRT_TRY(resolve_optimizer_files(resolution));
+    ZRT_TRY(resolve_ratio(resolution));
     r->offload_optimizer = device != NULL && (strcmp(device, "cpu") == 0 || r->optimizer_files.on);
     r->overlapped_step_given = overlap != NULL;
     bool speculative = overlap != NULL && strcmp(overlap, "speculative") == 0;

@@ -77,13 +77,42 @@ static zrt_status compile(zrt_model *model, const zrt__settings *settings, zrt__
     return ZRT_OK;
 }
 
-zrt_status zrt__compiled_create(zrt_model *model, const zrt__settings *settings, zrt__compiled *compiled_out)
+static zrt_status create(zrt_model *model, const zrt__settings *settings, zrt__compiled *compiled_out)
 {
     memset(compiled_out, 0, sizeof *compiled_out);
     zrt_status status = compile(model, settings, compiled_out);
     if (status != ZRT_OK)
         zrt__compiled_free(compiled_out);
     return status;
+}
+
+/* "ratio": "auto": the largest share on the device with which the plan fits there, by plans for this share and that. */
+static zrt_status create_fitting(zrt_model *model, const zrt__settings *settings, zrt__compiled *compiled_out)
+{
+    enum { TRIALS = 12 }; /* a share to a four-thousandth: there are not that many units */
+    zrt__settings trial = *settings;
+    double low = 0, high = 1;
+    trial.zero.device_share = 1;
+    ZRT_TRY(create(model, &trial, compiled_out));
+    if (settings->device_memory == 0 || zrt__memory_on_device(&compiled_out->memory) <= settings->device_memory)
+        return ZRT_OK;
+    for (int i = 0; i < TRIALS; i++) {
+        zrt__compiled_free(compiled_out);
+        trial.zero.device_share = 0.5 * (low + high);
+        ZRT_TRY(create(model, &trial, compiled_out));
+        if (zrt__memory_on_device(&compiled_out->memory) <= settings->device_memory)
+            low = trial.zero.device_share;
+        else
+            high = trial.zero.device_share;
+    }
+    zrt__compiled_free(compiled_out);
+    trial.zero.device_share = low;
+    return create(model, &trial, compiled_out);
+}
+
+zrt_status zrt__compiled_create(zrt_model *model, const zrt__settings *settings, zrt__compiled *compiled_out)
+{
+    return settings->ratio_auto ? create_fitting(model, settings, compiled_out) : create(model, settings, compiled_out);
 }
 
 void zrt__compiled_free(zrt__compiled *compiled)

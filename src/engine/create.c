@@ -199,6 +199,9 @@ static zrt_status create(zrt_engine *engine, const zrt_config *config)
     engine->settings.zero.rank = zrt_rank(engine->context);
     engine->settings.zero.n_ranks = zrt_size(engine->context);
     engine->settings.zero.rules = &engine->settings.rules;
+    status = zrt__group_agree(world, status);
+    if (status == ZRT_OK && engine->settings.ratio_auto && engine->settings.device_memory == 0)
+        status = zrt__engine_ask_device(engine);
     if (status == ZRT_OK)
         status = zrt__compiled_create(engine->model, &engine->settings, &engine->compiled);
     status = zrt__group_agree(world, status);
@@ -211,6 +214,7 @@ static zrt_status create(zrt_engine *engine, const zrt_config *config)
     if (status != ZRT_OK)
         return status;
     ZRT_TRY(zrt__engine_open_device(engine));
+    ZRT_TRY(zrt__engine_open_streams(engine));
     ZRT_TRY(zrt__group_agree(world, zrt__engine_check_memory(engine)));
     ZRT_TRY(zrt__engine_open_comms(engine));
     ZRT_TRY(zrt__engine_open_files(engine));

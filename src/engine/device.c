@@ -130,14 +130,41 @@ static bool on_gpu(const zrt_engine *engine)
 
 zrt_status zrt__engine_open_device(zrt_engine *engine)
 {
-    const zrt__group *world = zrt__context_world(engine->context);
+    if (engine->runtime.device != NULL)
+        return ZRT_OK;
     ZRT_TRY(choose(engine));
     if (on_gpu(engine) && engine->settings.offload_optimizer)
         return zrt__fail(ZRT_ERR_NOT_SUPPORTED,
                          "zero_optimization.offload_optimizer.device %s is not supported on GPUs yet: set it to none, "
                          "or use --device cpu",
                          engine->settings.zero.files.optimizer ? "nvme" : "cpu");
-    return zrt__group_agree(world, make_streams(engine));
+    return ZRT_OK;
+}
+
+zrt_status zrt__engine_open_streams(zrt_engine *engine)
+{
+    return zrt__group_agree(zrt__context_world(engine->context), make_streams(engine));
+}
+
+zrt_status zrt__engine_ask_device(zrt_engine *engine)
+{
+    const zrt__group *world = zrt__context_world(engine->context);
+    const zrt__placement *placement = zrt__context_placement(engine->context);
+    size_t available = 0, total = 0;
+    ZRT_TRY(zrt__engine_open_device(engine));
+    zrt_status status = engine->runtime.device->ops->memory_info(engine->runtime.device, &available, &total);
+    if (!on_gpu(engine)) /* which all ranks of a host share */
+        available = (engine->settings.host_memory > 0 ? engine->settings.host_memory : available) /
+                    (size_t)placement->local_size;
+    uint64_t *all = zrt__calloc((size_t)zrt__group_size(world), sizeof *all), mine = available;
+    status = zrt__group_agree(world, all != NULL ? status : ZRT_ERR_MEMORY);
+    if (status == ZRT_OK)
+        status = zrt__group_all_gather(world, &mine, all, sizeof mine);
+    for (int r = 0; r < zrt__group_size(world) && status == ZRT_OK; r++)
+        mine = all[r] < mine ? all[r] : mine;
+    free(all);
+    engine->settings.device_memory = (size_t)mine;
+    return status;
 }
 
 /* ---- communicators ---- */

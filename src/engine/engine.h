@@ -48,8 +48,12 @@ int zrt__variant_of(const zrt__compiled *compiled, int64_t micro_step, int64_t m
 zrt_status zrt__fit_check(zrt_model *model, const zrt__settings *settings, const zrt__compiled *compiled, int ranks,
                           size_t available, const char *where);
 
-/* Chooses and opens the device, its streams and events; settings.device says which it became. Collective. */
+/* Chooses and opens the device; settings.device says which it became. Nothing where that was done. Collective. */
 zrt_status zrt__engine_open_device(zrt_engine *engine);
+/* What of the device is for this rank, the least of all ranks, becomes settings.device_memory. Collective. */
+zrt_status zrt__engine_ask_device(zrt_engine *engine);
+/* Its streams and events. Collective. */
+zrt_status zrt__engine_open_streams(zrt_engine *engine);
 /* Files (files.c). Whether a stream of files is needed. */
 bool zrt__engine_uses_stream(const zrt_engine *engine, zrt__stream_role role);
 /* Makes this rank's files. Collective. */

@@ -12,6 +12,20 @@ static void print_bytes(FILE *file, const char *text, size_t bytes)
     fprintf(file, "  %-36s %16zu  %10.3f MiB\n", text, bytes, (double)bytes / 1048576.0);
 }
 
+static void print_places(FILE *file, const zrt__zero *zero)
+{
+    int64_t all, device;
+    if (zero->options.offload == ZRT__OFFLOAD_NONE)
+        return;
+    zrt__zero_shares(zero, &all, &device);
+    fprintf(file,
+            "optimizer states of %lld elements: %lld (%.1f%%) on the device, %lld (%.1f%%) %s; "
+            "the device takes %zu bytes of all\n",
+            (long long)all, (long long)device, all > 0 ? 100.0 * (double)device / (double)all : 0.0,
+            (long long)(all - device), all > 0 ? 100.0 * (double)(all - device) / (double)all : 0.0,
+            zero->options.files.optimizer ? "in files" : "on the host", zrt__memory_on_device(zero->memory));
+}
+
 void zrt__print_memory(FILE *file, const zrt__compiled *compiled, const zrt__settings *settings, const zrt_model *model)
 {
     const zrt__zero_options *options = &settings->zero;
@@ -57,6 +71,7 @@ void zrt__print_memory(FILE *file, const zrt__compiled *compiled, const zrt__set
         print_bytes(file, "gaps of the packing", scratch - live);
     print_bytes(file, "scratch of a step at its peak", scratch);
     print_bytes(file, "total", total + scratch);
+    print_places(file, compiled->zero);
     (void)position;
 }
 

@@ -18,6 +18,7 @@ typedef struct zrt__settings {
     int64_t checkpoint_staging_bytes; /* the most that saving takes, but for one tile */
     size_t host_memory;               /* bytes that all ranks of this host may take; 0: ask the machine */
     size_t device_memory;             /* bytes of one GPU that a rank may take; 0: ask it */
+    bool ratio_auto;                  /* as much of the optimizer states as fits is on the device */
     bool deterministic, offload_optimizer;
     zrt__aio_options aio;
     struct zrt__engine_files {

@@ -162,3 +162,11 @@ size_t zrt__memory_total(const zrt__memory *memory)
         total += memory->persistent_bytes[region] + memory->scratch_bytes[region];
     return total;
 }
+
+size_t zrt__memory_on_device(const zrt__memory *memory)
+{
+    size_t bytes = 0;
+    for (int region = ZRT__REGION_DEVICE; region <= ZRT__REGION_REGISTERED; region++)
+        bytes += memory->persistent_bytes[region] + memory->scratch_bytes[region];
+    return bytes;
+}

@@ -100,5 +100,7 @@ zrt__ref zrt__memory_persistent(zrt__memory *memory, zrt__region region, zrt__ca
 /* Lays out the persistent buffers one after the other. */
 void zrt__memory_layout(zrt__memory *memory);
 size_t zrt__memory_total(const zrt__memory *memory);
+/* Of it, what kernels of the device and collectives touch. */
+size_t zrt__memory_on_device(const zrt__memory *memory);
 
 #endif

@@ -83,7 +83,7 @@ zrt_status zrt__compiler_begin(zrt__compiler *compiler, zrt__zero *zero, zrt__pl
         compiler->last_use[i] = -1;
     }
     for (int i = 0; i < 2; i++) {
-        compiler->pending_reduce[i] = -1;
+        compiler->pending_reduce[i] = compiler->pending_down[i] = -1;
         for (int k = 0; k < 4; k++)
             compiler->pending_buffers[i][k] = ZRT__NO_REF;
     }

@@ -23,6 +23,7 @@ typedef struct zrt__compiler {
     zrt__ref *caches; /* generation: in the order of the graph */
     int n_caches, next_cache;
     int pending_reduce[2]; /* events of reductions still in flight: of the unit before, of the one before that */
+    int pending_down[2];   /* likewise, of copies to the host */
     zrt__ref pending_buffers[2][4];
     zrt_status status;
 } zrt__compiler;

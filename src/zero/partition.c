@@ -131,7 +131,6 @@ static zrt_status allocate(zrt__zero *zero, zrt__flat *flat)
     flat->parameter = zrt__memory_persistent(memory, ZRT__REGION_REGISTERED, ZRT__CATEGORY_PARAMETERS, held * element);
     if (!flat->trainable)
         return memory->persistent.failed ? ZRT_ERR_MEMORY : ZRT_OK;
-    flat->on_host = zero->options.offload != ZRT__OFFLOAD_NONE;
     if (flat->on_host)
         return allocate_offloaded(zero, flat);
     if (dtype == ZRT_FLOAT32)
@@ -144,6 +143,33 @@ static zrt_status allocate(zrt__zero *zero, zrt__flat *flat)
                       zrt_dtype_bytes(zero->options.accumulate_dtype);
     flat->gradient = zrt__memory_persistent(memory, ZRT__REGION_REGISTERED, ZRT__CATEGORY_GRADIENT_SHARD, gradient);
     return memory->persistent.failed ? ZRT_ERR_MEMORY : ZRT_OK;
+}
+
+/* Which flats are offloaded. On the device stay the first: backward reaches them last and the next forward pass asks for them
+ * first, so that what the host does is hidden best. */
+static void place(zrt__zero *zero)
+{
+    int64_t all = 0, placed = 0;
+    for (int i = 0; i < zero->n_flats; i++)
+        all += zero->flats[i].trainable ? zero->flats[i].shard_elements : 0;
+    double wanted = zero->options.device_share * (double)all;
+    for (int i = 0; i < zero->n_flats; i++) {
+        zrt__flat *flat = &zero->flats[i];
+        if (!flat->trainable || zero->options.offload == ZRT__OFFLOAD_NONE)
+            continue;
+        flat->on_host = (double)placed + 0.5 * (double)flat->shard_elements > wanted;
+        placed += flat->shard_elements;
+    }
+}
+
+void zrt__zero_shares(const zrt__zero *zero, int64_t *all_out, int64_t *on_device_out)
+{
+    *all_out = *on_device_out = 0;
+    for (int i = 0; i < zero->n_flats; i++) {
+        const zrt__flat *flat = &zero->flats[i];
+        *all_out += flat->trainable ? flat->shard_elements : 0;
+        *on_device_out += flat->trainable && !flat->on_host ? flat->shard_elements : 0;
+    }
 }
 
 static zrt_status partition(zrt__zero *zero)
@@ -197,6 +223,7 @@ static zrt_status partition(zrt__zero *zero)
     }
     free(group);
     free(members);
+    place(zero);
     for (int i = 0; i < zero->n_flats && status == ZRT_OK; i++)
         status = allocate(zero, &zero->flats[i]);
     return status == ZRT_OK && zero->options.files.optimizer ? zrt__files_allocate(zero) : status;

@@ -122,13 +122,12 @@ static void finish_local(zrt__compiler *compiler, const zrt__flat *flat)
         zrt__offload_gradient(zero, compiler->plan, flat, stream, slice);
 }
 
-/* The event at which what was enqueued for reductions has run. */
-static int reduced(const zrt__compiler *compiler)
+/* The events at which what was enqueued for reductions has run. */
+static void reduced(const zrt__compiler *compiler, int *reduce_out, int *down_out)
 {
-    int down = compiler->zero->options.offload != ZRT__OFFLOAD_NONE
-                   ? zrt__plan_record(compiler->plan, ZRT__STREAM_TO_HOST)
-                   : -1;
-    return down >= 0 ? down : zrt__plan_record(compiler->plan, ZRT__STREAM_REDUCE);
+    bool offloaded = compiler->zero->options.offload != ZRT__OFFLOAD_NONE;
+    *reduce_out = zrt__plan_record(compiler->plan, ZRT__STREAM_REDUCE);
+    *down_out = offloaded ? zrt__plan_record(compiler->plan, ZRT__STREAM_TO_HOST) : -1;
 }
 
 /* The unreduced gradients of a flat stay until its reduction has run. */
@@ -141,7 +140,10 @@ static void hold(zrt__compiler *compiler, int index, zrt__ref buffer)
             return;
         }
     /* More flats a unit than slots: wait at once. */
-    zrt__plan_wait(compiler->plan, ZRT__STREAM_COMPUTE, reduced(compiler));
+    int reduce, down;
+    reduced(compiler, &reduce, &down);
+    zrt__plan_wait(compiler->plan, ZRT__STREAM_COMPUTE, reduce);
+    zrt__plan_wait(compiler->plan, ZRT__STREAM_COMPUTE, down);
     zrt__plan_keep(compiler->plan, buffer);
 }
 
@@ -195,11 +197,12 @@ static void retire(zrt__compiler *compiler, int which)
     if (compiler->pending_reduce[which] < 0)
         return;
     zrt__plan_wait(compiler->plan, ZRT__STREAM_COMPUTE, compiler->pending_reduce[which]);
+    zrt__plan_wait(compiler->plan, ZRT__STREAM_COMPUTE, compiler->pending_down[which]);
     for (int k = 0; k < 4; k++) {
         zrt__plan_keep(compiler->plan, compiler->pending_buffers[which][k]);
         compiler->pending_buffers[which][k] = ZRT__NO_REF;
     }
-    compiler->pending_reduce[which] = -1;
+    compiler->pending_reduce[which] = compiler->pending_down[which] = -1;
 }
 
 void zrt__compiler_reduce(zrt__compiler *compiler, int index)
@@ -210,7 +213,8 @@ void zrt__compiler_reduce(zrt__compiler *compiler, int index)
     compiler->plan->unit = index;
     retire(compiler, 1);
     compiler->pending_reduce[1] = compiler->pending_reduce[0];
-    compiler->pending_reduce[0] = -1;
+    compiler->pending_down[1] = compiler->pending_down[0];
+    compiler->pending_reduce[0] = compiler->pending_down[0] = -1;
     for (int k = 0; k < 4; k++) {
         compiler->pending_buffers[1][k] = compiler->pending_buffers[0][k];
         compiler->pending_buffers[0][k] = ZRT__NO_REF;
@@ -233,7 +237,7 @@ void zrt__compiler_reduce(zrt__compiler *compiler, int index)
         }
     }
     if (any)
-        compiler->pending_reduce[0] = reduced(compiler);
+        reduced(compiler, &compiler->pending_reduce[0], &compiler->pending_down[0]);
     compiler->plan->unit = -1;
 }
 

@@ -48,6 +48,7 @@ typedef struct zrt__zero_options {
     size_t loss_chunk_bytes;
     zrt__offload offload;
     int64_t offload_tile; /* elements of one update */
+    double device_share;  /* offload: the part of the states that stays on the device, rounded to whole flats */
     zrt__file_options files;
     zrt__zero_update update;
     const zrt__step_rules *rules; /* host memory of the engine */
@@ -122,6 +123,8 @@ void zrt__zero_destroy(zrt__zero **zero);
 
 /* Where this rank's shard of a trainable flat's reduced gradients is between backward and step, and its dtype. */
 zrt_dtype zrt__gradient_shard(const zrt__zero *zero, const zrt__flat *flat, zrt__ref *ref_out);
+/* Elements of this rank's optimizer shards, and those of them that are on the device. */
+void zrt__zero_shares(const zrt__zero *zero, int64_t *all_out, int64_t *on_device_out);
 /* Where a trainable flat's shard of the master parameters (which: 0) or an optimizer state is. `current`: which copy counts,
  * where there are two. */
 zrt__ref zrt__state_shard(const zrt__flat *flat, int which, int current);

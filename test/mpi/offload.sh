@@ -99,6 +99,39 @@ two="2 --zero-stage 2 --micro-batch 6"
 counted "norms under the clip: all is speculated" never "s == 20 && d == 0"
 counted "no clip: all is speculated" off "s == 20 && d == 0"
 counted "norms above the clip: it falls back" always "s == 1 && d == 1"
+# A part of the states on the device.
+three="2 --zero-stage 3 --micro-batch 3 --gradient-accumulation-steps 2"
+for arguments in "$two" "$three" "4 --zero-stage 1 --micro-batch 3"; do
+    # shellcheck disable=SC2046,SC2086
+    {
+        losses none $arguments --dtype fp16 --offload none $(clip 1.6)
+        for share in 0.3 0.7 0; do
+            losses $share $arguments --dtype fp16 --offload speculative $(clip 1.6) --set zero_optimization.offload_optimizer.ratio=$share
+            same "a share of $share on the host, ranks $arguments" none $share
+        done
+        losses auto $arguments --dtype fp16 --offload pipelined $(clip 1.6) --set zero_optimization.offload_optimizer.ratio=auto \
+            --set 'zerort.arguments={"device_memory":"700KiB"}'
+    }
+    same "as much as fits on the device, ranks $arguments" none auto
+done
+# "auto" takes what is free, and no more.
+echo '{"zero_optimization": {"stage": 2, "offload_optimizer": {"device": "cpu", "ratio": "auto"}},
+    "zerort": {"overlapped_step": "none"}}' >"$folder/auto.json"
+head -c 10000 "$0" >"$folder/text.txt"
+last=-1
+for budget in 25000000 26000000 27000000 28000000 1000000000; do
+    line=$("$ZRT_BUILDDIR/train" --model small --train-file "$folder/text.txt" --deepspeed "$folder/auto.json" --max-steps 2 \
+        --plan --plan-ranks 2 --device-memory $budget </dev/null | grep '^optimizer states of')
+    echo "# $budget: $line"
+    read -r share bytes < <(sed 's/.*: \([0-9]*\) (.*) on the device.*takes \([0-9]*\) bytes.*/\1 \2/' <<<"$line")
+    [ "$bytes" -le $budget ] && [ "$share" -ge "$last" ]
+    result "with $budget bytes, what is on the device fits and is not less than with fewer" $?
+    [ $budget -ne 27000000 ] || { [ "$share" -gt 0 ] && grep -q '[1-9][0-9.]*%) on the host' <<<"$line"; }
+    result "with $budget bytes, states are where the plan says" $?
+    last=$share
+done
+grep -q ' 0 (0.0%) on the host' <<<"$line"
+result "with enough, all is on the device" $?
 # The update's instructions. What the processor lacks is skipped by itself: the next lesser ones run.
 for kind in "adamw_torch fp16" "lion_32bit bf16" "sgd fp32"; do
     for isa in portable avx2 avx512; do
