@@ -330,7 +330,8 @@ zrt_status zrt__safetensors_find_parameter(zrt__safetensors *file, const char *n
                          "%s: tensor '%s' has shape %s, the model wants %s; config.json and weights differ",
                          entry->file, entry->name, have, want);
     }
-    file->used[entry - file->entries] = true;
+    if (!file->used[entry - file->entries]) /* threads may find what one of them has found before */
+        file->used[entry - file->entries] = true;
     *entry_out = entry;
     return ZRT_OK;
 }

@@ -148,8 +148,10 @@ zrt_status zrt__state_dict_stream(zrt_engine *engine, int root, zrt__chosen_fn *
 typedef zrt_status zrt__source_fn(void *user, const zrt__parameter *parameter, int64_t first, int64_t n, float *out);
 /* Whether a parameter is set at all. */
 typedef bool zrt__wanted_fn(void *user, const zrt__parameter *parameter);
-/* Sets all parameters this rank holds (but those not wanted; NULL: all are). Local but for the shards of others, which they set alike. */
-zrt_status zrt__parameters_fill(zrt_engine *engine, zrt__source_fn *source, zrt__wanted_fn *wanted, void *user);
+/* Sets all parameters this rank holds (but those not wanted; NULL: all are). Local but for the shards of others, which they set alike.
+ * `concurrent`: source may be called by several threads at once, and is by as many as compute. */
+zrt_status zrt__parameters_fill(zrt_engine *engine, zrt__source_fn *source, zrt__wanted_fn *wanted, void *user,
+                                bool concurrent);
 /* A source: initial values by the parameter's initialiser; user is the seed (uint64_t). */
 zrt_status zrt__parameter_initial(void *user, const zrt__parameter *parameter, int64_t first, int64_t n, float *out);
 /* Their initial values by the model's initialisers and the seed. */

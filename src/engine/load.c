@@ -157,7 +157,7 @@ static zrt_status load_state(loading *l, int state, size_t p, float *chunk)
 static zrt_status load_values(loading *l)
 {
     zrt_engine *engine = l->engine;
-    ZRT_TRY(zrt__parameters_fill(engine, parameter_values, parameter_is_wanted, l));
+    ZRT_TRY(zrt__parameters_fill(engine, parameter_values, parameter_is_wanted, l, false));
     float *chunk = zrt__malloc(CHUNK * sizeof *chunk);
     zrt_status status = chunk != NULL ? ZRT_OK : ZRT_ERR_MEMORY;
     for (int s = 0; s < engine->settings.zero.update.n_states; s++)

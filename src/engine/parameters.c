@@ -1,4 +1,4 @@
-/* Parameters in and out: initialisation, whole tensors. */
+/* Parameters: initial values, and whole tensors out of their shards. */
 #include "config.h"
 
 #include <stdlib.h>
@@ -10,13 +10,8 @@
 #include "base/random.h"
 #include "engine/engine.h"
 
-/* Elements that are converted and copied at a time. */
+/* Elements that are moved between ranks at a time. */
 #define CHUNK 262144
-
-typedef struct chunk_buffers {
-    float *values;
-    void *converted;
-} chunk_buffers;
 
 static int64_t min64(int64_t a, int64_t b)
 {
@@ -26,73 +21,6 @@ static int64_t min64(int64_t a, int64_t b)
 static int64_t max64(int64_t a, int64_t b)
 {
     return a > b ? a : b;
-}
-
-/* Elements [first, first + n) of a flat to the master shard and the compute copy, each where this rank holds them. */
-static zrt_status store(zrt_engine *engine, const zrt__flat *flat, int64_t first, int64_t n, const chunk_buffers *chunk)
-{
-    const zrt__device_ops *device = engine->runtime.device->ops;
-    zrt_dtype dtype = engine->settings.zero.compute_dtype;
-    size_t element = zrt_dtype_bytes(dtype);
-    zrt__stream *stream = zrt__engine_stream(engine);
-    bool resident = flat->kind == ZRT__FLAT_RESIDENT;
-    int64_t from = max64(first, flat->shard_first), to = min64(first + n, flat->shard_first + flat->shard_elements);
-    int64_t held_from = resident ? first : from, held_to = resident ? first + n : to,
-            base = resident ? 0 : flat->shard_first;
-    if (held_from < held_to) {
-        zrt__convert(chunk->converted, dtype, chunk->values + (held_from - first), ZRT_FLOAT32,
-                     (size_t)(held_to - held_from));
-        char *parameter = zrt__engine_address(engine, NULL, flat->parameter);
-        ZRT_TRY(device->copy(stream, parameter + (size_t)(held_from - base) * element, chunk->converted,
-                             (size_t)(held_to - held_from) * element));
-    }
-    if (from < to && flat->in_file) {
-        ZRT_TRY(zrt__file_state_write(engine, flat, 0, from - flat->shard_first, to - from,
-                                      chunk->values + (from - first)));
-        return device->stream_synchronize(stream);
-    }
-    if (from < to && flat->trainable && (dtype != ZRT_FLOAT32 || flat->on_host)) {
-        float *master = zrt__engine_address(engine, NULL, zrt__engine_state_shard(engine, flat, 0));
-        ZRT_TRY(device->copy(stream, master + (from - flat->shard_first), chunk->values + (from - first),
-                             (size_t)(to - from) * sizeof(float)));
-    }
-    if (from < to && flat->on_host) {
-        /* A skipped step sends up what is there. */
-        char *host = zrt__engine_address(engine, NULL, flat->host_parameter);
-        zrt__convert(host + (size_t)(from - flat->shard_first) * element, dtype, chunk->values + (from - first),
-                     ZRT_FLOAT32, (size_t)(to - from));
-    }
-    return device->stream_synchronize(stream);
-}
-
-zrt_status zrt__parameters_fill(zrt_engine *engine, zrt__source_fn *source, zrt__wanted_fn *wanted, void *user)
-{
-    const zrt__zero *zero = engine->compiled.zero;
-    chunk_buffers chunk = {zrt__malloc(CHUNK * sizeof(float)), zrt__malloc(CHUNK * sizeof(float))};
-    zrt_status status = chunk.values != NULL && chunk.converted != NULL ? ZRT_OK : ZRT_ERR_MEMORY;
-    for (size_t p = 0; p < engine->model->n_parameters && status == ZRT_OK; p++) {
-        const zrt__parameter *parameter = &engine->model->parameters[p];
-        int index = 0;
-        int64_t start = 0;
-        if (wanted != NULL && !wanted(user, parameter))
-            continue;
-        zrt__zero_locate(zero, (int)p, &index, &start);
-        const zrt__flat *flat = &zero->flats[index];
-        /* Only what this rank holds is made or read. */
-        bool resident = flat->kind == ZRT__FLAT_RESIDENT;
-        int64_t from = resident ? 0 : max64(0, flat->shard_first - start);
-        int64_t to = resident ? parameter->n_elements
-                              : min64(parameter->n_elements, flat->shard_first + flat->shard_elements - start);
-        for (int64_t at = from; at < to && status == ZRT_OK; at += CHUNK) {
-            int64_t n = min64(CHUNK, to - at);
-            status = source(user, parameter, at, n, chunk.values);
-            if (status == ZRT_OK)
-                status = store(engine, flat, start + at, n, &chunk);
-        }
-    }
-    free(chunk.values);
-    free(chunk.converted);
-    return status;
 }
 
 zrt_status zrt__parameter_initial(void *user, const zrt__parameter *parameter, int64_t first, int64_t n, float *out)
@@ -120,7 +48,7 @@ zrt_status zrt__parameter_initial(void *user, const zrt__parameter *parameter, i
 
 zrt_status zrt__parameters_initialize(zrt_engine *engine)
 {
-    return zrt__parameters_fill(engine, zrt__parameter_initial, NULL, &engine->settings.seed);
+    return zrt__parameters_fill(engine, zrt__parameter_initial, NULL, &engine->settings.seed, true);
 }
 
 /* ---- whole tensors ---- */

@@ -125,7 +125,7 @@ zrt_status zrt_engine_load_pretrained(zrt_engine *engine, const char *folder)
     if (status == ZRT_OK)
         status = check_names(engine, &from);
     if (status == ZRT_OK)
-        status = zrt__parameters_fill(engine, values, NULL, &from);
+        status = zrt__parameters_fill(engine, values, NULL, &from, true);
     zrt__safetensors_close(&from.adapter);
     zrt__safetensors_close(&from.base);
     free(from.base_folder);
