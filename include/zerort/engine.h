@@ -164,6 +164,12 @@ ZRT_EXPORT zrt_status zrt_engine_set_monitor(zrt_engine *engine, zrt_monitor *mo
 ZRT_EXPORT size_t zrt_engine_memory_bytes(const zrt_engine *engine);
 ZRT_EXPORT size_t zrt_engine_planned_bytes(const zrt_engine *engine);
 
+/* For MFU: floating-point operations of a step's matrix products and attention on this rank, forward and backward, without what is
+ * recomputed; attention counts whole score matrices (Chowdhery et al. 2022, PaLM, appendix B: for a decoder 6 N + 12 L H Q T a
+ * token). peak_out: operations a second of the rank's device in the compute dtype, dense; 0 where unknown, as on CPUs. MFU is
+ * flops / step seconds / peak. Local. */
+ZRT_EXPORT void zrt_engine_model_flops(const zrt_engine *engine, double *flops_out, double *peak_out);
+
 #ifdef __cplusplus
 }
 #endif

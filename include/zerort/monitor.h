@@ -45,11 +45,12 @@ typedef struct zrt_metrics_row {
     double tokens_per_second;
     double step_seconds;
     int64_t memory_bytes;
+    double mfu;      /* share of the device's peak that the model's products reach (zrt_engine_model_flops); 0: unknown, not shown */
     int64_t samples; /* trained on so far, all ranks: the x axis of csv_monitor and tensorboard, as DeepSpeed's */
 } zrt_metrics_row;
 
 /* Writes the row to everything that is on: one line of metrics.jsonl in one write, whole or not at all (keys step, epoch, loss,
- * eval_loss and eval_perplexity (of a classifier eval_accuracy and eval_f1) where there is one, grad_norm, learning_rate, loss_scale, skipped, tokens, tokens_per_second, step_seconds, memory_bytes;
+ * eval_loss and eval_perplexity (of a classifier eval_accuracy and eval_f1) where there is one, grad_norm, learning_rate, loss_scale, skipped, tokens, tokens_per_second, step_seconds, memory_bytes, mfu where it is known;
  * a number that is not finite is null); the progress line; a point of each metric. Local. Errors: ZRT_ERR_IO. */
 ZRT_EXPORT zrt_status zrt_monitor_log(zrt_monitor *monitor, const zrt_metrics_row *row);
 

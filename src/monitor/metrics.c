@@ -48,6 +48,8 @@ size_t zrt__metrics_line(const zrt_metrics_row *row, char line[ZRT__METRICS_LINE
     at = add_real(line, at, "tokens_per_second", row->tokens_per_second);
     at = add_real(line, at, "step_seconds", row->step_seconds);
     at = add_integer(line, at, "memory_bytes", row->memory_bytes);
+    if (row->mfu > 0)
+        at = add_real(line, at, "mfu", row->mfu);
     memcpy(line + at, "}\n", 3);
     return at + 2;
 }

@@ -45,7 +45,7 @@ static int digits_of(int64_t n)
 void zrt__progress_text(const zrt_metrics_row *row, int64_t n_steps, double seconds_left, bool compact,
                         char text[ZRT__PROGRESS_BYTES])
 {
-    char steps[64], memory[32], left[48] = "", evaluation[48] = "", skipped[48] = "";
+    char steps[64], memory[32], left[48] = "", evaluation[48] = "", skipped[48] = "", mfu[32] = "";
 
     if (n_steps > 0)
         snprintf(steps, sizeof steps, compact ? "%*" PRId64 "/%" PRId64 : "step %*" PRId64 " of %" PRId64,
@@ -65,11 +65,13 @@ void zrt__progress_text(const zrt_metrics_row *row, int64_t n_steps, double seco
         duration_text(seconds_left, duration);
         snprintf(left, sizeof left, compact ? " %s left" : "  time left %s", duration);
     }
+    if (row->mfu > 0)
+        snprintf(mfu, sizeof mfu, compact ? " mfu %.0f%%" : "  MFU %.1f%%", 100 * row->mfu);
     if (compact)
-        snprintf(text, ZRT__PROGRESS_BYTES, "%s loss %.3f%s lr %.2g norm %.3g%s %.0f tok/s %s%s", steps, row->loss,
-                 evaluation, row->learning_rate, row->grad_norm, skipped, row->tokens_per_second, memory, left);
+        snprintf(text, ZRT__PROGRESS_BYTES, "%s loss %.3f%s lr %.2g norm %.3g%s %.0f tok/s%s %s%s", steps, row->loss,
+                 evaluation, row->learning_rate, row->grad_norm, skipped, row->tokens_per_second, mfu, memory, left);
     else
-        snprintf(text, ZRT__PROGRESS_BYTES, "%s  loss %.4f%s  lr %.2e  grad norm %.3g%s  %.0f tokens/s  memory %s%s",
-                 steps, row->loss, evaluation, row->learning_rate, row->grad_norm, skipped, row->tokens_per_second,
+        snprintf(text, ZRT__PROGRESS_BYTES, "%s  loss %.4f%s  lr %.2e  grad norm %.3g%s  %.0f tokens/s%s  memory %s%s",
+                 steps, row->loss, evaluation, row->learning_rate, row->grad_norm, skipped, row->tokens_per_second, mfu,
                  memory, left);
 }

@@ -129,6 +129,8 @@ zrt_status train_progress_log(train_progress *progress, const zrt_metrics *metri
     double seconds = end - progress->begin;
     int64_t samples = zrt_loader_position(run->train_loader), n_rows = zrt_dataset_n_rows(run->train_data);
     int64_t n_steps = metrics->step - progress->timed_step;
+    double flops = 0, peak = 0;
+    zrt_engine_model_flops(run->engine, &flops, &peak);
     const zrt_metrics_row row = {
         .step = metrics->step,
         .epoch = n_rows > 0 ? (double)samples / (double)n_rows : 0,
@@ -146,6 +148,7 @@ zrt_status train_progress_log(train_progress *progress, const zrt_metrics *metri
         .step_seconds = n_steps > 0 ? seconds / (double)n_steps : 0,
         .memory_bytes = (int64_t)zrt_engine_memory_bytes(run->engine),
         .samples = samples,
+        .mfu = peak > 0 && seconds > 0 ? flops * (double)n_steps / seconds / peak : 0,
     };
     progress->step = progress->timed_step = metrics->step;
     progress->skipped = metrics->skipped;

@@ -132,6 +132,7 @@ static void test_metrics(void)
     row = (zrt_metrics_row){.step = INT64_MIN, .skipped = INT64_MIN, .tokens = INT64_MIN, .memory_bytes = INT64_MIN};
     row.epoch = row.loss = row.eval_loss = row.grad_norm = row.learning_rate = -1.2345678901234567e-300;
     row.loss_scale = row.tokens_per_second = row.step_seconds = -1.2345678901234567e-300;
+    row.mfu = 1.2345678901234567e-300;
     tap_ok(zrt__metrics_line(&row, expected) < ZRT__METRICS_LINE_BYTES && strchr(expected, '\n') != NULL,
            "the longest line fits");
 }
@@ -179,7 +180,7 @@ static void test_progress(void)
     FILE *stream = fopen(path, "w");
     zrt_monitor *monitor = monitor_of((zrt_monitor_options){.stream = stream, .progress = true, .n_steps = 200});
     size_t n;
-    char *all;
+    char *all, line[ZRT__METRICS_LINE_BYTES];
 
     zrt__progress_text(&row, 200, 61.4, false, text);
     tap_ok(
@@ -197,6 +198,12 @@ static void test_progress(void)
            "%s", text);
     zrt__progress_text(&row, 200, 3599, true, text);
     tap_ok(strlen(text) < 80 && strstr(text, "59:59 left") != NULL, "narrow: %s", text);
+    row.mfu = 0.4125;
+    zrt__progress_text(&row, 200, 3599, false, text);
+    tap_ok(strstr(text, "tokens/s  MFU 41.2%  memory") != NULL || strstr(text, "tokens/s  MFU 41.3%  memory") != NULL,
+           "%s", text);
+    zrt__metrics_line(&row, line);
+    tap_ok(strstr(line, ", \"mfu\": 0.4125}") != NULL, "the share of the peak, where it is known");
     row.loss = row.grad_norm = NAN;
     zrt__progress_text(&row, 200, -1, false, text);
     tap_ok(strstr(text, "left") == NULL && strstr(text, "loss nan") != NULL, "%s", text);
