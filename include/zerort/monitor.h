@@ -45,7 +45,8 @@ typedef struct zrt_metrics_row {
     double tokens_per_second;
     double step_seconds;
     int64_t memory_bytes;
-    double mfu;      /* share of the device's peak that the model's products reach (zrt_engine_model_flops); 0: unknown, not shown */
+    double
+        mfu; /* share of the device's peak that the model's products reach (zrt_engine_model_flops); 0: unknown, not shown */
     int64_t samples; /* trained on so far, all ranks: the x axis of csv_monitor and tensorboard, as DeepSpeed's */
 } zrt_metrics_row;
 

@@ -12,6 +12,7 @@
 #include <zerort/models.h>
 #include <zerort/monitor.h>
 #include <zerort/ops.h>
+#include <zerort/preflight.h>
 #include <zerort/status.h>
 #include <zerort/tensor.h>
 #include <zerort/text_data.h>

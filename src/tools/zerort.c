@@ -6,6 +6,7 @@
 
 #include <zerort/zerort.h>
 
+#include "tools/check_command.h"
 #include "tools/checkpoint_command.h"
 #include "tools/merge_command.h"
 #include "tools/tokenize_command.h"
@@ -46,6 +47,7 @@ static int run_tokenize(int argc, char **argv)
 }
 
 static const subcommand subcommands[] = {
+    {"check", "look at the machines, under the launcher that will start a run", check_command},
     {"export", "write a Hugging Face folder out of a checkpoint or a run", export_command},
     {"generate", "continue a prompt with a model", run_generate},
     {"import", "make a run folder with a checkpoint out of a Hugging Face folder", import_command},
