@@ -235,6 +235,7 @@ static zrt_status resolve_offload(zrt__resolution *resolution)
     ZRT_TRY(resolve_aio(resolution));
     ZRT_TRY(resolve_optimizer_files(resolution));
     ZRT_TRY(resolve_ratio(resolution));
+    ZRT_TRY(boolean(resolution, "zero_optimization.offload_optimizer.pin_memory", NULL, &r->offload_pinned));
     r->offload_optimizer = device != NULL && (strcmp(device, "cpu") == 0 || r->optimizer_files.on);
     r->overlapped_step_given = overlap != NULL;
     bool speculative = overlap != NULL && strcmp(overlap, "speculative") == 0;

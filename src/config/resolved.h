@@ -69,7 +69,8 @@ typedef struct zrt__resolved {
     int64_t loss_chunk_bytes, checkpoint_staging_bytes;
     double collective_timeout; /* seconds; 0: none */
     bool offload_optimizer, overlapped_step_given;
-    int overlapped_step;  /* 0 none, 1 pipelined, 2 speculative */
+    int overlapped_step; /* 0 none, 1 pipelined, 2 speculative */
+    bool offload_pinned;
     double offload_ratio; /* of the states; below 0: "auto" */
     int64_t sub_group_size;
     zrt__resolved_files optimizer_files;

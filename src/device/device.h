@@ -26,8 +26,9 @@ typedef struct zrt__event {
 } zrt__event;
 
 typedef enum zrt__memory_class {
-    ZRT__MEMORY_DEVICE, /* what kernels read and write */
-    ZRT__MEMORY_PINNED, /* host memory that copies at full rate; on the CPU the same as DEVICE */
+    ZRT__MEMORY_DEVICE,   /* what kernels read and write */
+    ZRT__MEMORY_PINNED,   /* host memory that copies at full rate; on the CPU the same as DEVICE */
+    ZRT__MEMORY_PAGEABLE, /* other host memory; the CPU alone gives it */
 } zrt__memory_class;
 
 typedef struct zrt__device_options {

@@ -46,6 +46,13 @@ zrt_status zrt__engine_synchronize(zrt_engine *engine)
 
 /* ---- memory ---- */
 
+static zrt__memory_class memory_class(zrt__region region)
+{
+    return region == ZRT__REGION_PAGEABLE ? ZRT__MEMORY_PAGEABLE
+           : region == ZRT__REGION_PINNED ? ZRT__MEMORY_PINNED
+                                          : ZRT__MEMORY_DEVICE;
+}
+
 static zrt_status take(zrt_engine *engine, zrt__region region, bool scratch)
 {
     zrt__memory *memory = &engine->compiled.memory;
@@ -59,8 +66,7 @@ static zrt_status take(zrt_engine *engine, zrt__region region, bool scratch)
     if (region == ZRT__REGION_REGISTERED)
         ZRT_TRY(comm->ops->allocate(comm, bytes, &engine->registered[scratch], &data));
     else
-        ZRT_TRY(device->allocate(engine->runtime.device,
-                                 region == ZRT__REGION_PINNED ? ZRT__MEMORY_PINNED : ZRT__MEMORY_DEVICE, bytes, &data));
+        ZRT_TRY(device->allocate(engine->runtime.device, memory_class(region), bytes, &data));
     *base = data;
     return ZRT_OK;
 }
@@ -75,9 +81,7 @@ static void give_back(zrt_engine *engine, zrt__region region, bool scratch, size
     if (region == ZRT__REGION_REGISTERED)
         comm->ops->release(comm, &engine->registered[scratch]);
     else
-        engine->runtime.device->ops->release(engine->runtime.device,
-                                             region == ZRT__REGION_PINNED ? ZRT__MEMORY_PINNED : ZRT__MEMORY_DEVICE,
-                                             *base, bytes);
+        engine->runtime.device->ops->release(engine->runtime.device, memory_class(region), *base, bytes);
     *base = NULL;
 }
 

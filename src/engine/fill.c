@@ -67,7 +67,7 @@ static zrt_status store(fill *all, const zrt__flat *flat, int64_t first, int64_t
     zrt_status status = ZRT_OK;
     if (held_from < held_to)
         zrt__convert(w->converted, dtype, w->values + (held_from - first), ZRT_FLOAT32, (size_t)(held_to - held_from));
-    if (from < to && flat->on_host) {
+    if (from < to && flat->on_host && !flat->in_file) {
         /* A skipped step sends up what is there. */
         char *host = zrt__engine_address(engine, NULL, flat->host_parameter);
         zrt__convert(host + (size_t)(from - flat->shard_first) * element, dtype, w->values + (from - first),

@@ -12,8 +12,7 @@
 static size_t bytes_of(const zrt__settings *settings, const zrt__compiled *compiled)
 {
     const zrt__memory *memory = &compiled->memory;
-    size_t host = memory->persistent_bytes[ZRT__REGION_PINNED] + memory->scratch_bytes[ZRT__REGION_PINNED];
-    return zrt__memory_total(memory) - (strcmp(settings->device, "cuda") == 0 ? host : 0);
+    return strcmp(settings->device, "cuda") == 0 ? zrt__memory_on_device(memory) : zrt__memory_total(memory);
 }
 
 /* Bytes a rank needs under other settings; SIZE_MAX where they do not work. */

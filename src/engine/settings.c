@@ -148,6 +148,7 @@ zrt_status zrt__settings_from(const zrt__resolved *resolved, const zrt_model *mo
                           : resolved->overlapped_step == 1 ? ZRT__OFFLOAD_PIPELINED
                                                            : ZRT__OFFLOAD_SPECULATIVE;
     s->zero.offload_tile = resolved->sub_group_size;
+    s->zero.staged = s->zero.offload != ZRT__OFFLOAD_NONE && !resolved->offload_pinned;
     s->zero.device_share = 1.0 - resolved->offload_ratio;
     s->ratio_auto = s->zero.offload != ZRT__OFFLOAD_NONE && resolved->offload_ratio < 0;
     files_from(resolved, s);

@@ -44,8 +44,7 @@ static zrt_status update_decided(zrt__stream *stream, const zrt__call *call, zrt
         return ZRT_OK;
     if (!state->skip)
         return update(stream, call, rule, ZRT__TILE_STATE, current, current);
-    bool lost = (call->accumulate & ZRT__TILE_ALWAYS) != 0 || (control != NULL && control->speculating);
-    return lost ? restore(stream, call, current) : ZRT_OK;
+    return control != NULL && control->speculating ? restore(stream, call, current) : ZRT_OK;
 }
 
 static zrt_status speculate(zrt__stream *stream, const zrt__call *call, zrt__launch_fn *rule)

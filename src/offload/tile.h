@@ -31,9 +31,6 @@ enum {
     ZRT__TILE_FIRST,         /* out: the first copy, likewise */
     ZRT__TILE_PARAMETER = 3, /* out: T [n], on its way up; none where that is the master itself */
 };
-/* Bit of `accumulate`: the parameter is written by a skipped step too, because what it goes up through has no old value. */
-#define ZRT__TILE_ALWAYS 1u
-
 /* The calls, one for each update rule: the update of a tile that the step decides on, and the speculated one. */
 zrt_status zrt__tile_update_adamw(zrt__stream *stream, const void *arg);
 zrt_status zrt__tile_update_sgd(zrt__stream *stream, const void *arg);

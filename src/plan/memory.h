@@ -13,6 +13,7 @@ typedef enum zrt__region {
     ZRT__REGION_DEVICE,     /* what only this rank's kernels touch */
     ZRT__REGION_REGISTERED, /* what collectives read and write */
     ZRT__REGION_PINNED,     /* of the host, for copies */
+    ZRT__REGION_PAGEABLE,   /* of the host, which copies do not touch */
     ZRT__N_REGIONS
 } zrt__region;
 
@@ -26,6 +27,7 @@ typedef enum zrt__region {
     X(BATCH, "batch and step state")                   \
     X(CONSTANTS, "constants")                          \
     X(STAGING, "host staging")                         \
+    X(RING, "ring between host and device")            \
     X(FILE_BUFFERS, "buffers of files")                \
     X(CHECKPOINT, "staging of checkpoints")            \
     X(GATHERED, "gathered parameters")                 \

@@ -20,6 +20,57 @@ static bool is_speculative(const zrt__zero *zero)
     return zero->options.offload == ZRT__OFFLOAD_SPECULATIVE;
 }
 
+/* ---- the rings ---- */
+
+static void plan_ring(zrt__zero *zero, zrt__ring *ring, size_t element)
+{
+    ring->slot_bytes = (size_t)zero->tile_elements * element;
+    ring->slots = zrt__memory_persistent(zero->memory, ZRT__REGION_PINNED, ZRT__CATEGORY_RING,
+                                         ZRT__RING_SLOTS * ring->slot_bytes);
+    ring->free = zero->memory->n_marks;
+    for (int i = 0; i < ZRT__RING_SLOTS; i++)
+        zrt__memory_mark(zero->memory);
+}
+
+zrt_status zrt__offload_allocate(zrt__zero *zero)
+{
+    const zrt__zero_options *options = &zero->options;
+    int64_t largest = 1;
+    size_t gradient = 0;
+    for (int i = 0; i < zero->n_flats; i++) {
+        const zrt__flat *flat = &zero->flats[i];
+        if (!flat->on_host)
+            continue;
+        largest = flat->shard_elements > largest ? flat->shard_elements : largest;
+        gradient = zrt_dtype_bytes(flat->host_gradient_dtype);
+    }
+    zero->tile_elements = options->offload_tile < largest ? options->offload_tile : largest;
+    if (!options->staged || gradient == 0)
+        return ZRT_OK;
+    if (zero->tile_elements > ZRT__RING_ELEMENTS)
+        zero->tile_elements = ZRT__RING_ELEMENTS;
+    plan_ring(zero, &zero->down, gradient);
+    plan_ring(zero, &zero->up, zrt_dtype_bytes(options->compute_dtype));
+    return zero->memory->persistent.failed ? ZRT_ERR_MEMORY : ZRT_OK;
+}
+
+/* `filler` may fill the slot that comes next; *mark_out is reached when it has been emptied. */
+static zrt__ref take_slot(zrt__ring *ring, zrt__plan *plan, zrt__stream_role filler, int *mark_out)
+{
+    int slot = ring->next;
+    ring->next = (slot + 1) % ZRT__RING_SLOTS;
+    *mark_out = ring->free + slot;
+    zrt__plan_await(plan, filler, *mark_out);
+    return zrt__ref_at(ring->slots, (size_t)slot * ring->slot_bytes);
+}
+
+/* The host's cores copy n elements. */
+static void host_copy(zrt__plan *plan, zrt__ref to, zrt__ref from, zrt_dtype dtype, int64_t n)
+{
+    zrt__operand in = zrt__operand_1d(from, dtype, n), out = zrt__operand_1d(to, dtype, n);
+    zrt__plan_kernel(plan, ZRT__STREAM_HOST, ZRT__KERNEL_accumulate, &in, 1, &out, 1, 0, NULL);
+}
+
 /* ---- tiles ---- */
 
 typedef struct tile {
@@ -82,7 +133,7 @@ static void update_tile(zrt__zero *zero, zrt__plan *plan, const zrt__flat *flat,
 
 static tile tile_at(const zrt__zero *zero, const zrt__flat *flat, int64_t first)
 {
-    int64_t left = flat->shard_elements - first, most = zero->options.offload_tile;
+    int64_t left = flat->shard_elements - first, most = zero->tile_elements;
     return (tile){first, left < most ? left : most};
 }
 
@@ -108,18 +159,40 @@ void zrt__offload_predict(zrt__zero *zero, zrt__plan *plan)
     zrt__plan_host_call(plan, zrt__tile_predict, "predict", &in, 1, &out, 1, 0, NULL);
 }
 
+/* A slot's worth at a time; where the last update still reads the old gradient, the stream "host" runs behind it. */
+static void stage_gradient(zrt__zero *zero, zrt__plan *plan, const zrt__flat *flat, zrt__ref shard)
+{
+    size_t element = zrt_dtype_bytes(flat->host_gradient_dtype);
+    for (int64_t first = 0; first < flat->shard_elements; first += zero->tile_elements) {
+        tile t = tile_at(zero, flat, first);
+        int emptied;
+        zrt__ref slot = take_slot(&zero->down, plan, ZRT__STREAM_TO_HOST, &emptied);
+        zrt__plan_copy(plan, ZRT__STREAM_TO_HOST, slot, zrt__ref_at(shard, (size_t)first * element),
+                       (size_t)t.n * element, flat->name);
+        zrt__plan_wait(plan, ZRT__STREAM_HOST, zrt__plan_record(plan, ZRT__STREAM_TO_HOST));
+        host_copy(plan, zrt__ref_at(flat->host_gradient, (size_t)first * element), slot, flat->host_gradient_dtype,
+                  t.n);
+        zrt__plan_reach(plan, ZRT__STREAM_HOST, emptied);
+    }
+}
+
 void zrt__offload_gradient(zrt__zero *zero, zrt__plan *plan, const zrt__flat *flat, zrt__stream_role stream,
                            zrt__ref shard)
 {
     zrt__plan_wait(plan, ZRT__STREAM_TO_HOST, zrt__plan_record(plan, stream));
-    zrt__plan_await(plan, ZRT__STREAM_TO_HOST, flat->updated);
-    zrt__plan_copy(plan, ZRT__STREAM_TO_HOST, flat->host_gradient, shard,
-                   (size_t)flat->shard_elements * zrt_dtype_bytes(flat->host_gradient_dtype), flat->name);
+    if (zero->options.staged) {
+        stage_gradient(zero, plan, flat, shard);
+    } else {
+        zrt__plan_await(plan, ZRT__STREAM_TO_HOST, flat->updated);
+        zrt__plan_copy(plan, ZRT__STREAM_TO_HOST, flat->host_gradient, shard,
+                       (size_t)flat->shard_elements * zrt_dtype_bytes(flat->host_gradient_dtype), flat->name);
+        if (is_speculative(zero))
+            zrt__plan_wait(plan, ZRT__STREAM_HOST, zrt__plan_record(plan, ZRT__STREAM_TO_HOST));
+    }
     if (!is_speculative(zero))
         return;
-    zrt__plan_wait(plan, ZRT__STREAM_HOST, zrt__plan_record(plan, ZRT__STREAM_TO_HOST));
     zrt__plan_await(plan, ZRT__STREAM_HOST, flat->ready); /* what went up last has left */
-    for (int64_t first = 0; first < flat->shard_elements; first += zero->options.offload_tile)
+    for (int64_t first = 0; first < flat->shard_elements; first += zero->tile_elements)
         update_tile(zero, plan, flat, tile_at(zero, flat, first), true);
 }
 
@@ -145,13 +218,22 @@ static void update_flat(zrt__zero *zero, zrt__plan *plan, const zrt__flat *flat,
     zrt__plan_await(plan, ZRT__STREAM_HOST, flat->ready); /* what went up last has left */
     if (flat->in_file)
         zrt__files_update(zero, plan, flat, file_tile);
-    for (int64_t first = 0; first < flat->shard_elements && !flat->in_file; first += zero->options.offload_tile) {
+    for (int64_t first = 0; first < flat->shard_elements && !flat->in_file; first += zero->tile_elements) {
         tile t = tile_at(zero, flat, first);
         int64_t held = flat->kind == ZRT__FLAT_RESIDENT ? flat->shard_first + first : first;
+        zrt__ref from = zrt__ref_at(flat->host_parameter, (size_t)first * element);
+        int emptied = -1;
         update_tile(zero, plan, flat, t, false);
+        if (zero->options.staged) {
+            zrt__ref slot = take_slot(&zero->up, plan, ZRT__STREAM_HOST, &emptied);
+            host_copy(plan, slot, from, zero->options.compute_dtype, t.n);
+            from = slot;
+        }
         zrt__plan_wait(plan, ZRT__STREAM_TO_DEVICE, zrt__plan_record(plan, ZRT__STREAM_HOST));
-        zrt__plan_copy(plan, ZRT__STREAM_TO_DEVICE, zrt__ref_at(flat->parameter, (size_t)held * element),
-                       zrt__ref_at(flat->host_parameter, (size_t)first * element), (size_t)t.n * element, flat->name);
+        zrt__plan_copy(plan, ZRT__STREAM_TO_DEVICE, zrt__ref_at(flat->parameter, (size_t)held * element), from,
+                       (size_t)t.n * element, flat->name);
+        if (emptied >= 0)
+            zrt__plan_reach(plan, ZRT__STREAM_TO_DEVICE, emptied);
     }
     zrt__plan_reach(plan, ZRT__STREAM_HOST, flat->updated);
     if (flat->kind != ZRT__FLAT_RESIDENT || flat->n_shards == 1) {

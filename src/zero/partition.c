@@ -88,6 +88,7 @@ static zrt_status allocate_offloaded(zrt__zero *zero, zrt__flat *flat)
 {
     zrt__memory *memory = zero->memory;
     const zrt__zero_options *options = &zero->options;
+    zrt__region region = options->staged ? ZRT__REGION_PAGEABLE : ZRT__REGION_PINNED;
     size_t n = (size_t)flat->shard_elements;
     bool at_once = !flat->local_gradient && options->micro_steps == 1;
     flat->host_gradient_dtype = at_once ? options->reduce_dtype : options->accumulate_dtype;
@@ -95,20 +96,18 @@ static zrt_status allocate_offloaded(zrt__zero *zero, zrt__flat *flat)
     if (flat->in_file)
         zrt__files_place(zero, flat);
     else
-        flat->master = zrt__memory_persistent(memory, ZRT__REGION_PINNED, ZRT__CATEGORY_MASTER, n * sizeof(float));
+        flat->master = zrt__memory_persistent(memory, region, ZRT__CATEGORY_MASTER, n * sizeof(float));
     for (int i = 0; i < options->update.n_states && !flat->in_file; i++)
-        flat->states[i] =
-            zrt__memory_persistent(memory, ZRT__REGION_PINNED, ZRT__CATEGORY_OPTIMIZER, n * sizeof(float));
-    flat->host_gradient = zrt__memory_persistent(memory, ZRT__REGION_PINNED, ZRT__CATEGORY_GRADIENT_SHARD,
+        flat->states[i] = zrt__memory_persistent(memory, region, ZRT__CATEGORY_OPTIMIZER, n * sizeof(float));
+    flat->host_gradient = zrt__memory_persistent(memory, region, ZRT__CATEGORY_GRADIENT_SHARD,
                                                  n * zrt_dtype_bytes(flat->host_gradient_dtype));
     bool speculative = options->offload == ZRT__OFFLOAD_SPECULATIVE;
     for (int i = 0; speculative && i < 1 + options->update.n_states; i++)
-        flat->second[i] =
-            zrt__memory_persistent(memory, ZRT__REGION_PINNED, ZRT__CATEGORY_SECOND_COPY, n * sizeof(float));
+        flat->second[i] = zrt__memory_persistent(memory, region, ZRT__CATEGORY_SECOND_COPY, n * sizeof(float));
     flat->host_parameter = flat->master;
     if ((options->compute_dtype != ZRT_FLOAT32 || speculative) && !flat->in_file)
-        flat->host_parameter = zrt__memory_persistent(memory, ZRT__REGION_PINNED, ZRT__CATEGORY_STAGING,
-                                                      n * zrt_dtype_bytes(options->compute_dtype));
+        flat->host_parameter =
+            zrt__memory_persistent(memory, region, ZRT__CATEGORY_STAGING, n * zrt_dtype_bytes(options->compute_dtype));
     flat->gradient = ZRT__NO_REF;
     if (!at_once)
         flat->gradient = zrt__memory_persistent(memory, ZRT__REGION_REGISTERED, ZRT__CATEGORY_GRADIENT_SHARD,
@@ -226,6 +225,8 @@ static zrt_status partition(zrt__zero *zero)
     place(zero);
     for (int i = 0; i < zero->n_flats && status == ZRT_OK; i++)
         status = allocate(zero, &zero->flats[i]);
+    if (status == ZRT_OK && zero->options.offload != ZRT__OFFLOAD_NONE)
+        status = zrt__offload_allocate(zero);
     return status == ZRT_OK && zero->options.files.optimizer ? zrt__files_allocate(zero) : status;
 }
 

@@ -48,6 +48,7 @@ typedef struct zrt__zero_options {
     size_t loss_chunk_bytes;
     zrt__offload offload;
     int64_t offload_tile; /* elements of one update */
+    bool staged;          /* offload: the host's memory is pageable, and what crosses goes through a pinned ring */
     double device_share;  /* offload: the part of the states that stays on the device, rounded to whole flats */
     zrt__file_options files;
     zrt__zero_update update;
@@ -85,6 +86,16 @@ typedef struct zrt__flat {
     int updated, ready;     /* marks: its update has read the gradient; its parameters are whole again */
 } zrt__flat;
 
+/* Pinned slots that tiles take in turns. */
+typedef struct zrt__ring {
+    zrt__ref slots;
+    size_t slot_bytes;
+    int free; /* the first of ZRT__RING_SLOTS marks: a slot has been emptied */
+    int next; /* slot */
+} zrt__ring;
+#define ZRT__RING_SLOTS 4
+#define ZRT__RING_ELEMENTS (4 << 20) /* of a slot, at most */
+
 typedef struct zrt__zero {
     zrt__zero_options options;
     zrt_model *model;
@@ -96,6 +107,8 @@ typedef struct zrt__zero {
     zrt__ref fields[ZRT_BATCH_MAX_FIELDS], sample_ids, state, capacity, rates, dummy_sums;
     zrt__ref host_state;                /* offload: a copy of `state` for the host's kernels */
     int host_state_read;                /* mark: the host's kernels are through with it */
+    zrt__ring down, up;                 /* offload, staged: gradients to the host, parameters to the device */
+    int64_t tile_elements;              /* of one update, at most */
     zrt__ref predicted, host_predicted; /* speculative: the state as it will be without a skip or clipping, likewise */
     zrt__ref control;                   /* speculative: zrt__speculation, on the host */
     int64_t fields_rows, fields_length; /* what they have room for */
@@ -174,6 +187,8 @@ void zrt__residency_free(zrt__residency *schedule);
 /* Offload (offload.c). A reduced gradient shard, complete on `stream`, goes down to the host. */
 void zrt__offload_gradient(zrt__zero *zero, zrt__plan *plan, const zrt__flat *flat, zrt__stream_role stream,
                            zrt__ref shard);
+/* Plans the rings, and how large tiles are. After all flats have their memory. */
+zrt_status zrt__offload_allocate(zrt__zero *zero);
 /* Before backward, of the last micro-step: the state that speculation counts on. Collective. */
 void zrt__offload_predict(zrt__zero *zero, zrt__plan *plan);
 /* After the decision of a step: it goes down. */

@@ -99,13 +99,25 @@ two="2 --zero-stage 2 --micro-batch 6"
 counted "norms under the clip: all is speculated" never "s == 20 && d == 0"
 counted "no clip: all is speculated" off "s == 20 && d == 0"
 counted "norms above the clip: it falls back" always "s == 1 && d == 1"
-# A part of the states on the device.
+# What crosses goes through a pinned ring, in tiles that wrap around it.
+ring="--set zero_optimization.offload_optimizer.pin_memory=false"
 three="2 --zero-stage 3 --micro-batch 3 --gradient-accumulation-steps 2"
+for arguments in "$two --dtype fp16" "$three --dtype fp32" "1 --zero-stage 1 --micro-batch 12 --dtype bf16"; do
+    # shellcheck disable=SC2046,SC2086
+    {
+        losses pinned $arguments --offload pipelined $(clip 1.6)
+        losses staged $arguments --offload pipelined $(clip 1.6) --sub-group-size 777 $ring
+        losses speculative $arguments --offload speculative $(clip 1.6) --sub-group-size 333 $ring --set zero_optimization.offload_optimizer.ratio=0.6
+    }
+    same "through a ring, ranks $arguments" pinned staged
+    same "and speculative, with a part on the device, ranks $arguments" pinned speculative
+done
+# A part of the states on the device.
 for arguments in "$two" "$three" "4 --zero-stage 1 --micro-batch 3"; do
     # shellcheck disable=SC2046,SC2086
     {
         losses none $arguments --dtype fp16 --offload none $(clip 1.6)
-        for share in 0.3 0.7 0; do
+        for share in 0.3 0; do
             losses $share $arguments --dtype fp16 --offload speculative $(clip 1.6) --set zero_optimization.offload_optimizer.ratio=$share
             same "a share of $share on the host, ranks $arguments" none $share
         done
