@@ -203,12 +203,18 @@ static inline void put_copy(const struct job *job, int64_t at, size_t n, const f
 #if defined(__x86_64__)
     size_t bytes = n * zrt_dtype_bytes(job->parameter->dtype);
     char *to = (char *)job->parameter->data + (size_t)at * zrt_dtype_bytes(job->parameter->dtype);
-    if (job->stream_parameter && (uintptr_t)to % 16 == 0 && bytes % 16 == 0) {
+    if (job->stream_parameter && (uintptr_t)to % 32 == 0 && bytes % 32 == 0) {
         _Alignas(64) char narrowed[ZRT__TILE * sizeof(float)];
         zrt_view view = {.data = narrowed, .dtype = job->parameter->dtype};
         narrow(&view, 0, n, values);
+#if ZRT__ISA > 0
+        for (size_t i = 0; i < bytes; i += 32)
+            _mm256_stream_si256((__m256i *)(void *)(to + i),
+                                _mm256_load_si256((const __m256i *)(void *)(narrowed + i)));
+#else
         for (size_t i = 0; i < bytes; i += 16)
             _mm_stream_si128((__m128i *)(void *)(to + i), _mm_load_si128((const __m128i *)(void *)(narrowed + i)));
+#endif
         return;
     }
 #endif
@@ -225,31 +231,64 @@ static inline void ZRT__EACH(finish)(const struct job *job)
     (void)job;
 }
 
+/* `left` elements, VW at most. */
+static inline __attribute__((always_inline)) void ZRT__EACH(adamw_vector)(const struct job *job, vf gradient,
+                                                                          int64_t at, size_t left, float *weights,
+                                                                          bool stream)
+{
+    vf weight = v_load_n(job->from_master + at, left), first = v_load_n(job->from_first + at, left);
+    vf second = v_load_n(job->from_second + at, left);
+    vf g = exact_fma(v_all(job->coupled), weight, gradient * job->gradient_scale);
+    first = exact_fma(g - first, v_all(job->rest1), first);
+    second = exact_fma(g * job->rest2, g, second * job->beta2);
+    vf step = job->step_size * first / exact_fma(v_sqrt(second), v_all(job->inverse_root), v_all(job->eps));
+    weight = exact_fma(weight, v_all(job->decay), -step);
+    put(job->master + at, weight, left, stream);
+    put(job->first + at, first, left, stream);
+    put(job->second + at, second, left, stream);
+    v_store_n(weights, weight, left);
+}
+
+/* Whole vectors of a tile; how many elements they are. A compiler makes a loop of each dtype. */
+static inline __attribute__((always_inline)) size_t ZRT__EACH(adamw_vectors)(const struct job *job, zrt_dtype dtype,
+                                                                             int64_t at, size_t n, float *weights,
+                                                                             bool stream)
+{
+    const float *full = (const float *)job->gradient->data + at;
+    const uint16_t *half = (const uint16_t *)job->gradient->data + at;
+    size_t k = 0;
+    for (; k + VW <= n; k += VW) {
+        vf gradient = dtype == ZRT_FLOAT32   ? v_load(full + k)
+                      : dtype == ZRT_FLOAT16 ? ZRT__EACH(fp16_in)(half + k)
+                                             : ZRT__EACH(bf16_in)(half + k);
+        ZRT__EACH(adamw_vector)(job, gradient, at + (int64_t)k, VW, weights + k, stream);
+    }
+    return k;
+}
+
 static void ZRT__EACH(adamw)(void *arg, int64_t begin, int64_t end)
 {
-    const struct job *job = arg;
-    float buffer[ZRT__TILE], weights[ZRT__TILE];
+    const struct job job = *(const struct job *)arg; /* which no store of ours can change */
+    float last[ZRT__TILE], weights[ZRT__TILE];
     for (int64_t at = begin; at < end; at += ZRT__TILE) {
-        size_t n = end - at < ZRT__TILE ? (size_t)(end - at) : ZRT__TILE;
-        const float *gradient = tile_in(job->gradient, at, n, buffer);
-        const float *p = job->from_master + at, *m = job->from_first + at, *v = job->from_second + at;
-        for (size_t k = 0; k < n; k += VW) {
-            size_t left = n - k;
-            vf weight = v_load_n(p + k, left), first = v_load_n(m + k, left), second = v_load_n(v + k, left);
-            vf g = exact_fma(v_all(job->coupled), weight, v_load_n(gradient + k, left) * job->gradient_scale);
-            first = exact_fma(g - first, v_all(job->rest1), first);
-            second = exact_fma(g * job->rest2, g, second * job->beta2);
-            vf step = job->step_size * first / exact_fma(v_sqrt(second), v_all(job->inverse_root), v_all(job->eps));
-            weight = exact_fma(weight, v_all(job->decay), -step);
-            put(job->master + at + k, weight, left, job->stream);
-            put(job->first + at + k, first, left, job->stream);
-            put(job->second + at + k, second, left, job->stream);
-            v_store_n(weights + k, weight, left);
-        }
-        if (job->parameter != NULL)
-            put_copy(job, at, n, weights);
+        size_t n = end - at < ZRT__TILE ? (size_t)(end - at) : ZRT__TILE, k;
+        if (job.gradient->dtype == ZRT_FLOAT32)
+            k = job.stream ? ZRT__EACH(adamw_vectors)(&job, ZRT_FLOAT32, at, n, weights, true)
+                           : ZRT__EACH(adamw_vectors)(&job, ZRT_FLOAT32, at, n, weights, false);
+        else if (job.gradient->dtype == ZRT_FLOAT16)
+            k = job.stream ? ZRT__EACH(adamw_vectors)(&job, ZRT_FLOAT16, at, n, weights, true)
+                           : ZRT__EACH(adamw_vectors)(&job, ZRT_FLOAT16, at, n, weights, false);
+        else
+            k = job.stream ? ZRT__EACH(adamw_vectors)(&job, ZRT_BFLOAT16, at, n, weights, true)
+                           : ZRT__EACH(adamw_vectors)(&job, ZRT_BFLOAT16, at, n, weights, false);
+        if (k < n)
+            ZRT__EACH(adamw_vector)
+        (&job, v_load_n(tile_in(job.gradient, at + (int64_t)k, n - k, last), n - k), at + (int64_t)k, n - k,
+         weights + k, false);
+        if (job.parameter != NULL)
+            put_copy(&job, at, n, weights);
     }
-    ZRT__EACH(finish)(job);
+    ZRT__EACH(finish)(&job);
 }
 
 static void ZRT__EACH(sgd)(void *arg, int64_t begin, int64_t end)
