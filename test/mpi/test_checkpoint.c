@@ -37,7 +37,11 @@ static const kind kinds[] = {
     {"stage 1, offloaded, straight from the host", "1", "fp16", "adamw_torch", "1", 0, "pipelined", 160},
     {"stage 3, speculative", "3", "fp16", "adamw_torch", "2", 0, "speculative", 0},
     {"stage 1, speculative, straight from the host", "1", NULL, "lion_32bit", "1", 0, "speculative", 160},
+    {"stage 3, in files", "3", "fp16", "adamw_torch", "1", 0, "nvme", 0},
+    {"stage 1, in files, longer than the ring", "1", NULL, "adamw_torch", "2", 0, "nvme", 160},
 };
+
+static char scratch[128];
 
 static zrt_status make_model(int n_layer, int width, zrt_model **model_out)
 {
@@ -58,6 +62,7 @@ static zrt_status make_model(int n_layer, int width, zrt_model **model_out)
 static zrt_status make_engine(zrt_context *context, zrt_model *model, const kind *k, zrt_engine **engine_out)
 {
     zrt_config *config = NULL;
+    bool in_files = k->offload != NULL && strcmp(k->offload, "nvme") == 0;
     ZRT_TRY(zrt_config_create(&config));
     zrt_status status = zrt_config_set(config, "zero_optimization.stage", k->stage);
     if (status == ZRT_OK)
@@ -67,11 +72,15 @@ static zrt_status make_engine(zrt_context *context, zrt_model *model, const kind
     if (status == ZRT_OK)
         status = zrt_config_set(config, "fp16.initial_scale_power", "24");
     if (status == ZRT_OK && k->offload != NULL)
-        status = zrt_config_set(config, "zero_optimization.offload_optimizer.device", "cpu");
+        status = zrt_config_set(config, "zero_optimization.offload_optimizer.device", in_files ? "nvme" : "cpu");
     if (status == ZRT_OK && k->offload != NULL)
-        status = zrt_config_set(config, "zerort.overlapped_step", k->offload);
+        status = zrt_config_set(config, "zerort.overlapped_step", in_files ? "pipelined" : k->offload);
     if (status == ZRT_OK && k->offload != NULL) /* some steps are clipped, some are not */
         status = zrt_config_set(config, "gradient_clipping", "0.5");
+    if (status == ZRT_OK && in_files)
+        status = zrt_config_set(config, "zero_optimization.offload_optimizer.nvme_path", scratch);
+    if (status == ZRT_OK && in_files) /* more than one tile */
+        status = zrt_config_set(config, "zero_optimization.offload_optimizer.buffer_size", "8000");
     if (status == ZRT_OK && k->width > 0) /* one tile */
         status = zrt_config_set(config, "zerort.checkpoint_staging_bytes", "1");
     if (status == ZRT_OK && k->dtype != NULL)
@@ -255,31 +264,36 @@ static void bad_input(zrt_context *context, const char *folder)
 int main(int argc, char **argv)
 {
     zrt_context *context = NULL;
-    char folder[128] = "", command[256], run[200];
+    char command[256], run[200];
     if (zrt_init(&argc, &argv, &context) != ZRT_OK)
         return 1;
     if (zrt_rank(context) == 0) {
         const char *parent = getenv("TMPDIR");
-        snprintf(folder, sizeof folder, "%.80s/zerort-test.XXXXXX", parent != NULL ? parent : "/tmp");
-        if (mkdtemp(folder) == NULL)
+        snprintf(scratch, sizeof scratch, "%.80s/zerort-test.XXXXXX", parent != NULL ? parent : "/tmp");
+        if (mkdtemp(scratch) == NULL)
             return 1;
     }
-    MPI_Bcast(folder, sizeof folder, MPI_CHAR, 0, MPI_COMM_WORLD);
+    MPI_Bcast(scratch, sizeof scratch, MPI_CHAR, 0, MPI_COMM_WORLD);
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
-        snprintf(run, sizeof run, "%s/run%zu", folder, i);
+        snprintf(run, sizeof run, "%s/run%zu", scratch, i);
         comes_back(context, run, &kinds[i], &kinds[i]);
     }
     const kind offloaded = {"stage 1, offloaded", "1", "fp16", "adamw_torch", "1", 0, "pipelined", 0};
     const kind kept = {"stage 1, not offloaded", "1", "fp16", "adamw_torch", "1", 0, NULL, 0};
-    snprintf(run, sizeof run, "%s/offloaded", folder);
+    snprintf(run, sizeof run, "%s/offloaded", scratch);
     comes_back(context, run, &offloaded, &kept);
-    snprintf(run, sizeof run, "%s/kept", folder);
+    snprintf(run, sizeof run, "%s/kept", scratch);
     comes_back(context, run, &kept, &offloaded);
-    bad_input(context, folder);
+    const kind in_files = {"stage 1, in files", "1", "fp16", "adamw_torch", "1", 0, "nvme", 0};
+    snprintf(run, sizeof run, "%s/files-kept", scratch);
+    comes_back(context, run, &in_files, &kept);
+    snprintf(run, sizeof run, "%s/offloaded-files", scratch);
+    comes_back(context, run, &offloaded, &in_files);
+    bad_input(context, scratch);
     if (zrt_rank(context) == 0) {
-        snprintf(command, sizeof command, "rm -rf %s", folder);
+        snprintf(command, sizeof command, "rm -rf %s", scratch);
         if (system(command) != 0)
-            printf("# %s stays\n", folder);
+            printf("# %s stays\n", scratch);
     }
     int failed = tap_done_all(MPI_COMM_WORLD);
     zrt_finalize(&context);
