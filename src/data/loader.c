@@ -17,7 +17,7 @@
 #include "data/sampler.h"
 
 /* One batch lent and three ahead of it: a slow read is hidden by the steps that these last for. */
-enum { N_SLOTS = 4, MESSAGE_BYTES = 1024 };
+enum { N_SLOTS = ZRT__LOADER_SLOTS, MESSAGE_BYTES = 1024 };
 
 typedef struct loader_slot {
     zrt_batch batch;

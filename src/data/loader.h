@@ -4,6 +4,9 @@
 
 #include <zerort/data.h>
 
+/* Batches that it has ready, or is making ready, at most. */
+#define ZRT__LOADER_SLOTS 4
+
 zrt_status zrt__loader_create(int rank, int n_ranks, const zrt_dataset *dataset, const zrt_loader_options *options,
                               zrt_loader **loader_out);
 

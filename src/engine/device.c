@@ -196,18 +196,16 @@ zrt_status zrt__engine_check_memory(zrt_engine *engine)
     const zrt__settings *settings = &engine->settings;
     size_t available = 0, total = 0;
     char where[512];
-    if (!on_gpu(engine)) {
-        available = settings->host_memory;
-        if (available == 0)
-            ZRT_TRY(engine->runtime.device->ops->memory_info(engine->runtime.device, &available, &total));
-        return zrt__fit_check(engine->model, settings, &engine->compiled, placement->local_size, available,
-                              placement->host);
-    }
+    ZRT_TRY(zrt__host_memory_available(settings, &engine->host_available));
+    ZRT_TRY(zrt__fit_check(engine->model, settings, &engine->compiled, ZRT__FIT_HOST, placement->local_size,
+                           engine->host_available, placement->host));
+    if (!on_gpu(engine))
+        return ZRT_OK;
     zrt__device_description description;
     engine->runtime.device->ops->describe(engine->runtime.device, &description);
     ZRT_TRY(engine->runtime.device->ops->memory_info(engine->runtime.device, &available, &total));
     if (settings->device_memory > 0 && settings->device_memory < available)
         available = settings->device_memory;
     snprintf(where, sizeof where, "%s of host %s", description.name, placement->host);
-    return zrt__fit_check(engine->model, settings, &engine->compiled, 1, available, where);
+    return zrt__fit_check(engine->model, settings, &engine->compiled, ZRT__FIT_GPU, 1, available, where);
 }

@@ -44,9 +44,26 @@ zrt_status zrt__compiled_create(zrt_model *model, const zrt__settings *settings,
 void zrt__compiled_free(zrt__compiled *compiled);
 int zrt__variant_of(const zrt__compiled *compiled, int64_t micro_step, int64_t micro_steps);
 
-/* ZRT_ERR_MEMORY with the table and what would make it fit, when `ranks` ranks need more than `available` bytes. */
-zrt_status zrt__fit_check(zrt_model *model, const zrt__settings *settings, const zrt__compiled *compiled, int ranks,
-                          size_t available, const char *where);
+/* ZRT_ERR_MEMORY with the table and what would make it fit, when `ranks` ranks need more than `available` bytes of a GPU or of a
+ * host. */
+typedef enum zrt__fit_where { ZRT__FIT_GPU, ZRT__FIT_HOST } zrt__fit_where;
+zrt_status zrt__fit_check(zrt_model *model, const zrt__settings *settings, const zrt__compiled *compiled,
+                          zrt__fit_where memory, int ranks, size_t available, const char *where);
+
+/* Bytes of the host that a rank takes (host_memory.c). */
+typedef struct zrt__host_memory {
+    size_t planned;  /* of the plan: all of it on CPU ranks, what is pinned on GPUs */
+    size_t requests; /* to files */
+    size_t loaders;  /* of one for training and one for evaluation */
+    size_t rank;     /* all of these */
+    size_t files;    /* bytes of its files: of a disk */
+} zrt__host_memory;
+void zrt__host_memory_of(const zrt__compiled *compiled, const zrt__settings *settings, zrt__host_memory *out);
+/* available 0: unknown. */
+void zrt__print_host_memory(FILE *file, const zrt__compiled *compiled, const zrt__settings *settings, int ranks,
+                            size_t available);
+/* What the host, its control groups and --host-memory allow now. */
+zrt_status zrt__host_memory_available(const zrt__settings *settings, size_t *available_out);
 
 /* Chooses and opens the device; settings.device says which it became. Nothing where that was done. Collective. */
 zrt_status zrt__engine_open_device(zrt_engine *engine);
@@ -88,6 +105,7 @@ struct zrt_engine {
     zrt_model *model;
     zrt__settings settings;
     zrt__compiled compiled;
+    size_t host_available; /* to all ranks of this host, when the engine was made */
     zrt__runtime runtime;
     zrt__comm_memory *registered[2]; /* persistent, scratch */
     zrt__event *staged, *metrics_ready;

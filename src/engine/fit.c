@@ -8,32 +8,60 @@
 #include "base/error.h"
 #include "engine/engine.h"
 
-/* Bytes a rank needs where it trains: on a GPU, without what it has on the host. */
-static size_t bytes_of(const zrt__settings *settings, const zrt__compiled *compiled)
+/* Bytes a rank needs of its host, or of its GPU. */
+static size_t bytes_of(const zrt__settings *settings, const zrt__compiled *compiled, zrt__fit_where memory)
 {
-    const zrt__memory *memory = &compiled->memory;
-    return strcmp(settings->device, "cuda") == 0 ? zrt__memory_on_device(memory) : zrt__memory_total(memory);
+    zrt__host_memory host;
+    zrt__host_memory_of(compiled, settings, &host);
+    return memory == ZRT__FIT_HOST ? host.rank : zrt__memory_on_device(&compiled->memory);
 }
 
 /* Bytes a rank needs under other settings; SIZE_MAX where they do not work. */
-static size_t bytes_with(zrt_model *model, const zrt__settings *settings)
+static size_t bytes_with(zrt_model *model, const zrt__settings *settings, zrt__fit_where memory)
 {
     zrt__compiled compiled;
     zrt__settings copy = *settings;
     copy.zero.rules = &copy.rules;
     if (zrt__compiled_create(model, &copy, &compiled) != ZRT_OK)
         return SIZE_MAX;
-    size_t bytes = bytes_of(settings, &compiled);
+    size_t bytes = bytes_of(settings, &compiled, memory);
     zrt__compiled_free(&compiled);
     return bytes;
 }
 
+/* The last changes of advice: states in files, then smaller buffers for them. */
+enum { FILES_CHANGE = 6 };
+
+static char *into_files(zrt__settings *trial, bool small)
+{
+    enum { DEFAULT_BUFFERS = 4, DEFAULT_ELEMENTS = 100000000, SMALL_ELEMENTS = 1000000 };
+    zrt__file_options *files = &trial->zero.files;
+    if (small) {
+        int64_t bytes = (int64_t)DEFAULT_BUFFERS * SMALL_ELEMENTS * (int64_t)sizeof(float);
+        if (!files->optimizer || files->buffer_bytes <= bytes)
+            return NULL;
+        files->buffer_bytes = bytes;
+        return zrt__format("its \"buffer_count\": %d, \"buffer_size\": %d", DEFAULT_BUFFERS, SMALL_ELEMENTS);
+    }
+    if (files->optimizer)
+        return NULL;
+    *files = (zrt__file_options){.optimizer = true,
+                                 .buffer_bytes = (int64_t)DEFAULT_BUFFERS * DEFAULT_ELEMENTS * (int64_t)sizeof(float),
+                                 .read_ahead = true,
+                                 .write_behind = true};
+    trial->zero.offload = ZRT__OFFLOAD_PIPELINED;
+    return zrt__strdup("\"offload_optimizer\": {\"device\": \"nvme\", \"nvme_path\": \"FOLDER\"}");
+}
+
 /* Changes that keep the batch and the mathematics, one added to the other until it fits. */
-static char *advice(zrt_model *model, const zrt__settings *settings, int ranks, size_t available)
+static char *advice(zrt_model *model, const zrt__settings *settings, zrt__fit_where memory, int ranks, size_t available)
 {
     zrt__settings trial = *settings;
     char *text = zrt__strdup("");
-    for (int change = 0; change < 6 && text != NULL; change++) {
+    bool of_gpus_host = memory == ZRT__FIT_HOST && strcmp(settings->device, "cuda") == 0;
+    for (int change = 0; change <= FILES_CHANGE + 1 && text != NULL; change++) {
+        if (of_gpus_host && change > 0 && change < FILES_CHANGE) /* these are for the GPU */
+            continue;
         char *added = NULL;
         switch (change) {
         case 0:
@@ -69,6 +97,11 @@ static char *advice(zrt_model *model, const zrt__settings *settings, int ranks, 
                                     (long long)trial.zero.micro_steps);
             }
             break;
+        case FILES_CHANGE:
+        case FILES_CHANGE + 1:
+            if (memory == ZRT__FIT_HOST)
+                added = into_files(&trial, change == FILES_CHANGE + 1);
+            break;
         default: {
             /* The smallest cap is named by the error that a too small one gives. */
             if (trial.zero.stage == 3 && trial.zero.n_ranks > 1) {
@@ -92,7 +125,7 @@ static char *advice(zrt_model *model, const zrt__settings *settings, int ranks, 
         free(text);
         free(added);
         text = joined;
-        size_t bytes = bytes_with(model, &trial);
+        size_t bytes = bytes_with(model, &trial, memory);
         if (text != NULL && bytes != SIZE_MAX && bytes <= available / (size_t)ranks) {
             char *done = zrt__format("it would fit with %s (%zu bytes a rank)", text, bytes);
             free(text);
@@ -103,11 +136,11 @@ static char *advice(zrt_model *model, const zrt__settings *settings, int ranks, 
     return zrt__strdup("no setting makes it fit: use more hosts, or a smaller model or sequence");
 }
 
-zrt_status zrt__fit_check(zrt_model *model, const zrt__settings *settings, const zrt__compiled *compiled, int ranks,
-                          size_t available, const char *where)
+zrt_status zrt__fit_check(zrt_model *model, const zrt__settings *settings, const zrt__compiled *compiled,
+                          zrt__fit_where memory, int ranks, size_t available, const char *where)
 {
-    size_t bytes = bytes_of(settings, compiled);
-    bool gpu = strcmp(settings->device, "cuda") == 0;
+    size_t bytes = bytes_of(settings, compiled, memory);
+    bool gpu = memory == ZRT__FIT_GPU;
     if (bytes <= available / (size_t)ranks)
         return ZRT_OK;
     char *table = NULL;
@@ -116,8 +149,10 @@ zrt_status zrt__fit_check(zrt_model *model, const zrt__settings *settings, const
     if (file == NULL)
         return zrt__fail(ZRT_ERR_MEMORY, "the run does not fit");
     zrt__print_memory(file, compiled, settings, model);
+    if (!gpu)
+        zrt__print_host_memory(file, compiled, settings, ranks, available);
     fclose(file);
-    char *help = advice(model, settings, ranks, available);
+    char *help = advice(model, settings, memory, ranks, available);
     zrt_status status =
         zrt__fail(ZRT_ERR_MEMORY,
                   "the run does not fit: %d rank%s of %s need%s %zu bytes each, %zu together, and %zu are available "

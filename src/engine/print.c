@@ -7,6 +7,9 @@
 #include "base/error.h"
 #include "engine/engine.h"
 
+/* What a pretended host has, at most. */
+enum { GPUS_OF_A_HOST = 8 };
+
 static void print_bytes(FILE *file, const char *text, size_t bytes)
 {
     fprintf(file, "  %-36s %16zu  %10.3f MiB\n", text, bytes, (double)bytes / 1048576.0);
@@ -110,6 +113,8 @@ void zrt__print_schedule(FILE *file, const zrt__compiled *compiled, const zrt_mo
 zrt_status zrt_engine_print_plan(const zrt_engine *engine, FILE *file)
 {
     zrt__print_memory(file, &engine->compiled, &engine->settings, engine->model);
+    zrt__print_host_memory(file, &engine->compiled, &engine->settings,
+                           zrt__context_placement(engine->context)->local_size, engine->host_available);
     zrt__print_schedule(file, &engine->compiled, engine->model);
     if (ferror(file))
         return zrt__fail(ZRT_ERR_IO, "the plan could not be written");
@@ -130,13 +135,17 @@ zrt_status zrt_plan_print(zrt_context *context, zrt_model *model, const zrt_conf
     settings.zero.n_ranks = ranks;
     settings.zero.rules = &settings.rules;
     ZRT_TRY(zrt__compiled_create(model, &settings, &compiled));
+    bool gpu = strcmp(settings.device, "cuda") == 0;
+    int host_ranks = gpu && ranks > GPUS_OF_A_HOST ? GPUS_OF_A_HOST : ranks;
     zrt__print_memory(file, &compiled, &settings, model);
+    zrt__print_host_memory(file, &compiled, &settings, host_ranks, settings.host_memory);
     zrt__print_schedule(file, &compiled, model);
     /* What a pretended machine holds is only known when it is given. */
-    if (strcmp(settings.device, "cuda") == 0 && settings.device_memory > 0)
-        status = zrt__fit_check(model, &settings, &compiled, 1, settings.device_memory, "a GPU");
-    else if (strcmp(settings.device, "cuda") != 0 && settings.host_memory > 0)
-        status = zrt__fit_check(model, &settings, &compiled, ranks, settings.host_memory, "one host");
+    if (settings.host_memory > 0)
+        status =
+            zrt__fit_check(model, &settings, &compiled, ZRT__FIT_HOST, host_ranks, settings.host_memory, "one host");
+    if (status == ZRT_OK && gpu && settings.device_memory > 0)
+        status = zrt__fit_check(model, &settings, &compiled, ZRT__FIT_GPU, 1, settings.device_memory, "a GPU");
     zrt__compiled_free(&compiled);
     return status;
 }

@@ -13,7 +13,8 @@ enum { MOST_ROWS = 16 };
 
 typedef struct row {
     char host[64], device[64], cores[64];
-    int local_rank, n_cores, n_threads;
+    int local_rank, local_size, n_cores, n_threads;
+    size_t host_bytes, host_available;
 } row;
 
 /* "0-3,8" as far as there is room. */
@@ -52,12 +53,31 @@ static void print_hosts(const row *rows, int n_ranks, FILE *file)
     }
 }
 
+/* One line a host, of its first rank. */
+static void print_host_memory(const row *rows, int n_ranks, FILE *file)
+{
+    const double mib = 1048576;
+    int n = 0;
+    for (int i = 0; i < n_ranks; i++) {
+        if (rows[i].local_rank != 0 || n++ >= MOST_ROWS)
+            continue;
+        double rank = (double)rows[i].host_bytes / mib;
+        fprintf(file, "  host memory of %s: %.1f MiB a rank, %.1f MiB in all; %.1f MiB are allowed\n", rows[i].host,
+                rank, rank * rows[i].local_size, (double)rows[i].host_available / mib);
+    }
+}
+
 zrt_status zrt_engine_print_ranks(zrt_engine *engine, FILE *file)
 {
     const zrt__group *world = zrt__context_world(engine->context);
     const zrt__placement *placement = zrt__context_placement(engine->context);
     zrt__device_description device = {.name = ""};
     row mine = {.local_rank = placement->local_rank, .n_cores = placement->n_cores, .n_threads = placement->n_threads};
+    zrt__host_memory host;
+    zrt__host_memory_of(&engine->compiled, &engine->settings, &host);
+    mine.local_size = placement->local_size;
+    mine.host_bytes = host.rank;
+    mine.host_available = engine->host_available;
     engine->runtime.device->ops->describe(engine->runtime.device, &device);
     snprintf(mine.host, sizeof mine.host, "%.*s", (int)sizeof mine.host - 1, placement->host);
     snprintf(mine.device, sizeof mine.device, "%s", device.name);
@@ -74,6 +94,8 @@ zrt_status zrt_engine_print_ranks(zrt_engine *engine, FILE *file)
         for (int i = 0; i < placement->size; i++)
             print_row(&all[i], i, file);
     }
+    if (status == ZRT_OK && file != NULL)
+        print_host_memory(all, placement->size, file);
     free(all);
     return status;
 }

@@ -111,6 +111,20 @@ static void lower(size_t *value, size_t limit)
         *value = limit;
 }
 
+/* Bytes of a group's usage that are pages of files, which the kernel gives up for others: `key` is "inactive_file" and so on. */
+static size_t read_statistic(const char *path, const char *key)
+{
+    char line[128];
+    size_t bytes = 0, length = strlen(key);
+    FILE *file = fopen(path, "r");
+    while (file != NULL && fgets(line, sizeof line, file) != NULL)
+        if (strncmp(line, key, length) == 0 && line[length] == ' ')
+            bytes = strtoull(line + length + 1, NULL, 10);
+    if (file != NULL)
+        fclose(file);
+    return bytes;
+}
+
 /* What the limits of the process's control groups, version 1 or 2, leave of `free` and `total`. Every level up to the root counts. */
 static void apply_cgroups(size_t *free_bytes, size_t *total)
 {
@@ -134,6 +148,10 @@ static void apply_cgroups(size_t *free_bytes, size_t *total)
             snprintf(name, sizeof name, "%s%s/%s", root, path, v2 ? "memory.current" : "memory.usage_in_bytes");
             size_t used = read_number(name);
             if (limit != SIZE_MAX && used != SIZE_MAX) {
+                snprintf(name, sizeof name, "%s%s/memory.stat", root, path);
+                size_t files = read_statistic(name, v2 ? "inactive_file" : "total_inactive_file") +
+                               read_statistic(name, v2 ? "active_file" : "total_active_file");
+                used -= files < used ? files : used;
                 lower(total, limit);
                 lower(free_bytes, limit > used ? limit - used : 0);
             }
