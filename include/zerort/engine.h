@@ -140,6 +140,10 @@ ZRT_EXPORT zrt_status zrt_engine_load_pretrained(zrt_engine *engine, const char 
  * ZRT_ERR_IO. */
 ZRT_EXPORT zrt_status zrt_engine_save_pretrained(zrt_engine *engine, const char *folder, zrt_dtype dtype);
 
+/* The first failure of what runs behind the calls: files of optimizer states or parameters on a disk that fails. Waits for nothing; zrt_engine_metrics
+ * waits, and fails too. Each rank knows only of its own: pass it to zrt_agree before the next step. Local. ZRT_ERR_IO. */
+ZRT_EXPORT zrt_status zrt_engine_check(zrt_engine *engine);
+
 /* Prints a table of rank, host, rank within the host, device and cores, or of hosts where there are many ranks, to `file` (NULL:
  * not on this rank). Collective. */
 ZRT_EXPORT zrt_status zrt_engine_print_ranks(zrt_engine *engine, FILE *file);

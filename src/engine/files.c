@@ -45,6 +45,14 @@ zrt_status zrt__engine_open_files(zrt_engine *engine)
     return status;
 }
 
+zrt_status zrt_engine_check(zrt_engine *engine)
+{
+    for (int i = 0; i < ZRT__N_TIERS; i++)
+        if (engine->runtime.tiers[i] != NULL)
+            ZRT_TRY(zrt__tier_status(engine->runtime.tiers[i]));
+    return ZRT_OK;
+}
+
 void zrt__engine_close_files(zrt_engine *engine)
 {
     for (int i = 0; i < ZRT__N_TIERS; i++)

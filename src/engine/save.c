@@ -368,6 +368,8 @@ zrt_status zrt_engine_save_async(zrt_engine *engine, const char *folder, const z
     bool lends =
         engine->runtime.device->ops == &zrt__device_cpu_ops || engine->settings.zero.offload != ZRT__OFFLOAD_NONE;
     zrt_status status = device->event_synchronize(engine->metrics_ready);
+    if (status == ZRT_OK)
+        status = zrt_engine_check(engine);
     /* Whichever stream the update runs on, what it leaves is what is saved. */
     for (int i = 0; i < ZRT__N_STREAMS; i++) {
         if (status == ZRT_OK && engine->runtime.streams[i] != NULL)

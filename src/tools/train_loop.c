@@ -33,6 +33,8 @@ static zrt_status micro_step(loop *l, bool first)
     zrt_loss *loss;
     int64_t position = zrt_loader_position(run->train_loader);
     zrt_status status = zrt_loader_next(run->train_loader, &batch);
+    if (status == ZRT_OK)
+        status = zrt_engine_check(run->engine);
     /* One meeting for what only some ranks know: a file that cannot be read, a signal. */
     if (status == ZRT_OK && first && train_signal() != TRAIN_SIGNAL_NONE)
         status = train_signal() == TRAIN_SIGNAL_PREEMPT ? PREEMPT : STOP;
@@ -82,7 +84,7 @@ static zrt_status log_step(loop *l, bool evaluates)
     zrt_metrics metrics;
     double eval_loss = 0;
     int64_t counted;
-    ZRT_TRY(zrt_engine_metrics(run->engine, &metrics));
+    ZRT_TRY(zrt_agree(run->context, zrt_engine_metrics(run->engine, &metrics)));
     train_progress_pause(l->progress);
     if (evaluates) {
         ZRT_TRY(zrt_loader_seek(run->eval_loader, 0));
