@@ -107,5 +107,39 @@ for at in 3 150 ${ZRT_TEST_FULL+1 7 20 40 60 90 110 130}; do
         point $? "request $at of rank $rank fails: the job ends with status 1"
     done
 done
+# The programs: two ranks, of which one's disk fails in the middle; one message, and what was saved is whole.
+head -c 20000 "$ZRT_SRCDIR/README" >"$folder/text.txt"
+cat >"$folder/ds.json" <<END
+{"train_micro_batch_size_per_gpu": 1, "gradient_accumulation_steps": 1, "zerort": {"checkpoint_staging_bytes": 1},
+ "zero_optimization": {"stage": 1, "offload_optimizer": {"device": "nvme", "nvme_path": "$folder/disk", "buffer_size": 20000}}}
+END
+cat >"$folder/memory.json" <<END
+{"train_micro_batch_size_per_gpu": 1, "gradient_accumulation_steps": 1, "zerort": {"checkpoint_staging_bytes": 1},
+ "zero_optimization": {"stage": 1}}
+END
+few="$ZRT_BUILDDIR/train --train-file $folder/text.txt --bf16 --seq-length 32 --per-device-eval-batch-size 1 --max-steps 4
+     --logging-steps 10 --sample-tokens 0 --device cpu --validation-split-percentage 1 --collective-timeout 30"
+limit() { timeout $((60 * ${ZRT_TEST_SLOWDOWN:-1})) "$@" </dev/null >"$folder/out" 2>&1; }
+for at in 700 1500; do
+    rm -rf "$folder/run"
+    all="$few --deepspeed $folder/ds.json --output-dir $folder/run --save-steps 1"
+    limit "$MPIEXEC" -np 1 $all : -np 1 -x ZERORT_FAIL_TRANSFER=$at $all
+    code=$?
+    [ $code = 1 ] && [ "$(grep -c "error:.*Input/output error" "$folder/out")" = 1 ]
+    point $? "the programs: request $at of rank 1 fails: one message, status 1 ($code)"
+    grep "error:" "$folder/out" | head -n 3 | sed 's/^/# /'
+    if ls "$folder/run" | grep -q '^checkpoint-'; then
+        limit "$ZRT_BUILDDIR/zerort" verify "$folder/run"
+        point $? "and what was saved before is whole"
+    fi
+done
+
+# More than the memory that it may have.
+limit $few --deepspeed "$folder/memory.json" --host-memory 15M --output-dir "$folder/one"
+[ $? = 1 ] && grep -q '"device": "nvme"' "$folder/out"
+point $? "what does not fit is refused; files would make it fit"
+limit $few --deepspeed "$folder/ds.json" --host-memory 15M --output-dir "$folder/two" && grep -q "in files, a rank" "$folder/two/plan.txt"
+point $? "in files it fits, and trains"
+
 echo "1..$n"
 exit $failed

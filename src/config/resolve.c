@@ -226,6 +226,17 @@ static zrt_status resolve_ratio(zrt__resolution *resolution)
     return zrt__resolution_set(resolution, path, json_string("auto"), "file");
 }
 
+/* CPU ranks have their parameters on the host; what else it asks for is not there. */
+static zrt_status check_offload_param(const zrt__resolution *resolution)
+{
+    const char *device =
+        json_string_value(zrt__tree_get(resolution->config->file, "zero_optimization.offload_param.device"));
+    if (device != NULL && strcmp(device, "nvme") == 0)
+        return zrt__fail(ZRT_ERR_NOT_SUPPORTED, "zero_optimization.offload_param.device \"nvme\" is not supported: use "
+                                                "\"none\", and offload_optimizer.device \"nvme\" for optimizer states");
+    return ZRT_OK;
+}
+
 static zrt_status resolve_offload(zrt__resolution *resolution)
 {
     zrt__resolved *r = resolution->out;
@@ -234,6 +245,7 @@ static zrt_status resolve_offload(zrt__resolution *resolution)
     const char *overlap = json_string_value(zrt__tree_get(resolution->config->file, "zerort.overlapped_step"));
     ZRT_TRY(resolve_aio(resolution));
     ZRT_TRY(resolve_optimizer_files(resolution));
+    ZRT_TRY(check_offload_param(resolution));
     ZRT_TRY(resolve_ratio(resolution));
     ZRT_TRY(boolean(resolution, "zero_optimization.offload_optimizer.pin_memory", NULL, &r->offload_pinned));
     r->offload_optimizer = device != NULL && (strcmp(device, "cpu") == 0 || r->optimizer_files.on);

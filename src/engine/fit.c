@@ -34,7 +34,7 @@ enum { FILES_CHANGE = 6 };
 
 static char *into_files(zrt__settings *trial, bool small)
 {
-    enum { DEFAULT_BUFFERS = 4, DEFAULT_ELEMENTS = 100000000, SMALL_ELEMENTS = 1000000 };
+    enum { DEFAULT_BUFFERS = 4, DEFAULT_ELEMENTS = 100000000, SMALL_ELEMENTS = 100000 };
     zrt__file_options *files = &trial->zero.files;
     if (small) {
         int64_t bytes = (int64_t)DEFAULT_BUFFERS * SMALL_ELEMENTS * (int64_t)sizeof(float);

@@ -147,6 +147,9 @@ zrt_status zrt__settings_from(const zrt__resolved *resolved, const zrt_model *mo
         s->zero.offload = resolved->overlapped_step == 0   ? ZRT__OFFLOAD_SERIAL
                           : resolved->overlapped_step == 1 ? ZRT__OFFLOAD_PIPELINED
                                                            : ZRT__OFFLOAD_SPECULATIVE;
+    /* There is no second copy of what is in files. */
+    if (resolved->optimizer_files.on && s->zero.offload == ZRT__OFFLOAD_SPECULATIVE)
+        s->zero.offload = ZRT__OFFLOAD_PIPELINED;
     s->zero.offload_tile = resolved->sub_group_size;
     s->zero.staged = s->zero.offload != ZRT__OFFLOAD_NONE && !resolved->offload_pinned;
     s->zero.device_share = 1.0 - resolved->offload_ratio;

@@ -46,6 +46,8 @@ zrt_status zrt__files_allocate(zrt__zero *zero)
     for (int i = 0; i < zero->n_flats; i++)
         if (zero->flats[i].in_file && zero->flats[i].shard_elements > largest)
             largest = zero->flats[i].shard_elements;
+    if (largest == 0)
+        return ZRT_OK;
     zero->n_slots = 1 + files->read_ahead + files->write_behind;
     int64_t room = files->buffer_bytes / (zero->n_slots * element_bytes(zero));
     int64_t tile = room / TILE_ALIGNMENT * TILE_ALIGNMENT;
