@@ -181,23 +181,6 @@ static zrt_status resolve_aio(zrt__resolution *resolution)
     return boolean(resolution, "aio.overlap_events", NULL, &aio->overlap_events);
 }
 
-/* The folder of a block whose device is nvme. */
-static zrt_status resolve_folder(zrt__resolution *resolution, const char *block, char *folder, size_t capacity)
-{
-    char path[128];
-    snprintf(path, sizeof path, "zero_optimization.%s.nvme_path", block);
-    const char *given = json_string_value(zrt__tree_get(resolution->config->file, path));
-    if (given == NULL || *given == '\0')
-        return zrt__fail(ZRT_ERR_CONFIG,
-                         "zero_optimization.%s.device is \"nvme\" and %s is not given: name a folder on a "
-                         "local disk",
-                         block, path);
-    if (strlen(given) >= capacity)
-        return zrt__fail(ZRT_ERR_CONFIG, "%s is longer than %zu bytes", path, capacity - 1);
-    snprintf(folder, capacity, "%s", given);
-    return ZRT_OK;
-}
-
 static zrt_status resolve_optimizer_files(zrt__resolution *resolution)
 {
     zrt__resolved *r = resolution->out;
@@ -213,7 +196,7 @@ static zrt_status resolve_optimizer_files(zrt__resolution *resolution)
 #undef OO
     if (!files->on)
         return ZRT_OK;
-    return resolve_folder(resolution, "offload_optimizer", files->folder, sizeof files->folder);
+    return zrt__resolve_folder(resolution, "offload_optimizer", files->folder, sizeof files->folder);
 }
 
 /* "auto" is for the plan, which knows the device. */
@@ -226,17 +209,6 @@ static zrt_status resolve_ratio(zrt__resolution *resolution)
     return zrt__resolution_set(resolution, path, json_string("auto"), "file");
 }
 
-/* CPU ranks have their parameters on the host; what else it asks for is not there. */
-static zrt_status check_offload_param(const zrt__resolution *resolution)
-{
-    const char *device =
-        json_string_value(zrt__tree_get(resolution->config->file, "zero_optimization.offload_param.device"));
-    if (device != NULL && strcmp(device, "nvme") == 0)
-        return zrt__fail(ZRT_ERR_NOT_SUPPORTED, "zero_optimization.offload_param.device \"nvme\" is not supported: use "
-                                                "\"none\", and offload_optimizer.device \"nvme\" for optimizer states");
-    return ZRT_OK;
-}
-
 static zrt_status resolve_offload(zrt__resolution *resolution)
 {
     zrt__resolved *r = resolution->out;
@@ -245,7 +217,7 @@ static zrt_status resolve_offload(zrt__resolution *resolution)
     const char *overlap = json_string_value(zrt__tree_get(resolution->config->file, "zerort.overlapped_step"));
     ZRT_TRY(resolve_aio(resolution));
     ZRT_TRY(resolve_optimizer_files(resolution));
-    ZRT_TRY(check_offload_param(resolution));
+    ZRT_TRY(zrt__check_offload_param(resolution));
     ZRT_TRY(resolve_ratio(resolution));
     ZRT_TRY(boolean(resolution, "zero_optimization.offload_optimizer.pin_memory", NULL, &r->offload_pinned));
     r->offload_optimizer = device != NULL && (strcmp(device, "cpu") == 0 || r->optimizer_files.on);

@@ -30,4 +30,9 @@ zrt_status zrt__resolve_schedule(zrt__resolution *resolution);
 zrt_status zrt__resolve_precision(zrt__resolution *resolution);
 zrt_status zrt__resolve_monitor(zrt__resolution *resolution);
 
+/* Copies the nvme_path of an offload block whose device is nvme. */
+zrt_status zrt__resolve_folder(zrt__resolution *resolution, const char *block, char *folder, size_t capacity);
+/* Refuses what of offload_param is not there. */
+zrt_status zrt__check_offload_param(const zrt__resolution *resolution);
+
 #endif
