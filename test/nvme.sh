@@ -97,7 +97,7 @@ refused 2 "use_gds" --nvme "$folder/disk" --set aio.use_gds=true
 refused 2 "queue_depth" --nvme "$folder/disk" --set aio.queue_depth=100000
 
 # Whichever request fails, the job ends, with the message of the rank that met it.
-for at in 3 150 ${ZRT_TEST_FULL+1 7 20 40 60 90 110 130}; do
+for at in 150 ${ZRT_TEST_FULL+1 3 7 20 40 60 90 110 130}; do
     for rank in 0 1; do
         a="" b="-x ZERORT_FAIL_TRANSFER=$at"
         [ $rank = 0 ] && b="" a="-x ZERORT_FAIL_TRANSFER=$at"
