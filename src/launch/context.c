@@ -150,16 +150,23 @@ zrt_status zrt_init_comm(MPI_Comm comm, zrt_context **context_out)
     return create(comm, &before, false, context_out);
 }
 
-/* Tasks of srun that MPI does not know would each train alone, over one another's files. */
-static zrt_status check_launcher(int size)
+/* Tasks of srun that MPI does not know would each train alone, over one another's files, or end in MPI_Init with advice on how to
+ * build MPI. */
+static zrt_status check_launcher(bool is_known)
 {
     const char *tasks = getenv("SLURM_STEP_NUM_TASKS");
-    if (size > 1 || tasks == NULL || strtol(tasks, NULL, 10) <= 1 || getenv("OMPI_COMM_WORLD_SIZE") != NULL)
+    if (is_known || tasks == NULL || strtol(tasks, NULL, 10) <= 1)
         return ZRT_OK;
     return zrt__fail(ZRT_ERR_USAGE,
                      "srun started %s tasks, but MPI sees one rank in each: start them with srun --mpi=pmix, or with "
                      "mpirun inside salloc or sbatch",
                      tasks);
+}
+
+/* By mpirun, or by a Slurm that speaks with MPI. */
+static bool has_launcher(void)
+{
+    return getenv("OMPI_COMM_WORLD_SIZE") != NULL || getenv("PMIX_RANK") != NULL || getenv("PMI_RANK") != NULL;
 }
 
 zrt_status zrt_init(int *argc, char ***argv, zrt_context **context_out)
@@ -174,6 +181,7 @@ zrt_status zrt_init(int *argc, char ***argv, zrt_context **context_out)
                                         "program and lend it by zrt_init_comm to start zerort again");
     if (initialized)
         return zrt_init_comm(MPI_COMM_WORLD, context_out);
+    ZRT_TRY(check_launcher(has_launcher()));
     affinity(&before);
     prepare_environment();
     ZRT_TRY(zrt__mpi_check(MPI_Init_thread(argc, argv, MPI_THREAD_MULTIPLE, &provided), "MPI_Init_thread"));
@@ -185,7 +193,7 @@ zrt_status zrt_init(int *argc, char ***argv, zrt_context **context_out)
     int size = 1;
     MPI_Comm_size(MPI_COMM_WORLD, &size);
     if (status == ZRT_OK)
-        status = check_launcher(size);
+        status = check_launcher(size > 1 || getenv("OMPI_COMM_WORLD_SIZE") != NULL);
     if (status == ZRT_OK)
         status = create(MPI_COMM_WORLD, &before, true, context_out);
     if (status != ZRT_OK)

@@ -51,7 +51,7 @@ while [ $((preempted + finished)) -lt $moments ] && [ $bad -lt 5 ]; do
     stop_at_random 1000 "USR$((RANDOM % 2 + 1))"
     case $status in
     85) preempted=$((preempted + 1)) ;;
-    0)
+    0 | 138 | 140) # mpirun itself takes signals no more while it ends, which a run that is not whole would show
         finished=$((finished + 1))
         [ "$(rows run)" = "$whole_rows" ] || { bad=$((bad + 1)) && echo "# moment $((preempted + finished)): other rows" && diff <(echo "$whole_rows") <(rows run) | head -n 8 | remark; }
         rm -rf run
