@@ -174,6 +174,19 @@ ZRT_EXPORT size_t zrt_engine_planned_bytes(const zrt_engine *engine);
  * flops / step seconds / peak. Local. */
 ZRT_EXPORT void zrt_engine_model_flops(const zrt_engine *engine, double *flops_out, double *peak_out);
 
+/* Stragglers. zrt_engine_time_step: the first micro-step of the next step is timed kernel by kernel (a few per cent slower). After
+ * that step zrt_engine_find_straggler says which rank computed longest in it, without what it waited for others, beside the median rank
+ * (the lower one of an even number); step 0 where no step was timed since the last call. Both on all ranks at the same steps; the
+ * second waits for the device and is collective. */
+typedef struct zrt_straggler {
+    int64_t step; /* counted from 1 */
+    int rank;
+    char host[64];
+    double seconds, median_seconds; /* of computing */
+} zrt_straggler;
+ZRT_EXPORT zrt_status zrt_engine_time_step(zrt_engine *engine);
+ZRT_EXPORT zrt_status zrt_engine_find_straggler(zrt_engine *engine, zrt_straggler *straggler_out);
+
 #ifdef __cplusplus
 }
 #endif

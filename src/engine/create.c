@@ -277,6 +277,7 @@ void zrt_engine_destroy(zrt_engine **engine)
     }
     zrt__watch_free(&e->watch);
     zrt__trace_free(&e->trace);
+    zrt__trace_free(&e->timed.trace);
     free(e->trace_path);
     zrt__plan_destroy(&e->generation.plan);
     zrt__build_destroy(&e->generation.prompt);

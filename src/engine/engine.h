@@ -100,6 +100,14 @@ typedef struct zrt__generation {
     int64_t rows, prompt_length, cache_length;
 } zrt__generation;
 
+/* A step whose first micro-step is traced, to tell the ranks' computing apart. */
+typedef struct zrt__timed_step {
+    zrt__trace trace;
+    const zrt__plan *plan;
+    int64_t step;
+    bool is_due; /* asked for, and nobody has looked at it */
+} zrt__timed_step;
+
 struct zrt_engine {
     zrt_context *context;
     zrt_model *model;
@@ -121,10 +129,13 @@ struct zrt_engine {
     zrt__trace trace;
     int trace_variant;
     zrt__engine_watch watch;
+    zrt__timed_step timed;
 };
 
 /* Takes the scratch memory that the plans need now, and binds all plans to it. Collective. */
 zrt_status zrt__engine_bind(zrt_engine *engine);
+/* Where the micro-step that comes is to be traced; NULL: it is not to be. */
+zrt__trace *zrt__timed_trace(zrt_engine *engine);
 /* Blocks until all streams have run; the first failure of any. */
 zrt_status zrt__engine_synchronize(zrt_engine *engine);
 /* The stream on which everything but gathers and reductions runs. */

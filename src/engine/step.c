@@ -24,7 +24,7 @@ static zrt_status run(zrt_engine *engine, int segment)
 {
     int variant = zrt__variant_of(&engine->compiled, engine->micro_step, engine->settings.zero.micro_steps);
     bool traced = engine->trace_path != NULL && engine->trace_variant == variant && engine->trace.n > 0;
-    return zrt__watch_run(engine, segment, traced ? &engine->trace : NULL);
+    return zrt__watch_run(engine, segment, traced ? &engine->trace : zrt__timed_trace(engine));
 }
 
 /* Scalars of the pass that the host knows: key of dropout, number of the step, capacities. */

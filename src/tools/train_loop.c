@@ -13,6 +13,12 @@
 
 /* Late enough that everything is warm, early enough that a short run has it. */
 #define TRACED_STEP 3
+/* Ranks are compared at step 8, when everything is warm, and at every 64th from there: no price that shows. */
+#define TIMED_FIRST 8
+#define TIMED_EVERY 64
+/* Of the median rank's time; processors that share their clock differ by less. */
+#define STRAGGLER_FACTOR 1.3
+#define TOLD_SECONDS 600
 /* How a rank that was signalled says so where all ranks meet: the least bad statuses, which reading data never gives. */
 #define STOP ZRT_ERR_USAGE
 #define PREEMPT ZRT_ERR_CONFIG
@@ -24,6 +30,9 @@ typedef struct loop {
     int64_t logged; /* the last of them with a row */
     int64_t saved;  /* the last of them with a checkpoint */
     double saved_at;
+    int suspect; /* the rank that was slow at the last look, or -1 */
+    int told;    /* the one that was warned of last, or -1 */
+    double told_at;
 } loop;
 
 static zrt_status micro_step(loop *l, bool first)
@@ -77,6 +86,27 @@ static bool is_due(int64_t step, int64_t every, int64_t last)
     return step == last || (every > 0 && step % every == 0);
 }
 
+/* One slow look may be chance; the same rank twice in a row is told, and told again after a while. */
+static zrt_status look_for_straggler(loop *l)
+{
+    zrt_straggler s;
+    ZRT_TRY(zrt_engine_find_straggler(l->run->engine, &s));
+    if (s.step == 0)
+        return ZRT_OK;
+    bool slow = s.seconds > STRAGGLER_FACTOR * s.median_seconds, again = slow && l->suspect == s.rank;
+    l->suspect = slow ? s.rank : -1;
+    if (!again || (l->told == s.rank && now() - l->told_at < TOLD_SECONDS))
+        return ZRT_OK;
+    l->told = s.rank;
+    l->told_at = now();
+    if (zrt_rank(l->run->context) == 0)
+        tool_report_warning(
+            "rank %d on host %s is slow: it computed %.3g s of step %lld, the median rank %.3g s, and all wait "
+            "for it; look at its clock rate and temperature, and at what else runs there",
+            s.rank, s.host, s.seconds, (long long)s.step, s.median_seconds);
+    return ZRT_OK;
+}
+
 /* The row of a step: its metrics, and the evaluation when there is one. */
 static zrt_status log_step(loop *l, bool evaluates)
 {
@@ -97,6 +127,7 @@ static zrt_status log_step(loop *l, bool evaluates)
         run->eval_loss = eval_loss;
     }
     ZRT_TRY(train_progress_log(l->progress, &metrics, evaluates ? &eval_loss : NULL));
+    ZRT_TRY(look_for_straggler(l));
     train_progress_resume(l->progress);
     l->logged = l->step;
     return ZRT_OK;
@@ -117,6 +148,8 @@ static zrt_status one_step(loop *l)
     int64_t traced = run->n_steps < TRACED_STEP ? run->n_steps : TRACED_STEP;
     if (run->options->trace && number == traced)
         ZRT_TRY(zrt_engine_trace(run->engine, run->options->trace));
+    if (number % TIMED_EVERY == TIMED_FIRST && zrt_size(run->context) > 1)
+        ZRT_TRY(zrt_engine_time_step(run->engine));
     for (int64_t i = 0; i < settings->accumulation; i++)
         ZRT_TRY(micro_step(l, i == 0));
     l->step = number;
@@ -152,8 +185,13 @@ static zrt_status steps(loop *l)
 
 zrt_status train_loop(train_run *run)
 {
-    loop l = {
-        .run = run, .step = run->first_step, .logged = run->first_step, .saved = run->first_step, .saved_at = now()};
+    loop l = {.run = run,
+              .step = run->first_step,
+              .logged = run->first_step,
+              .saved = run->first_step,
+              .saved_at = now(),
+              .suspect = -1,
+              .told = -1};
     zrt_status status = tool_agree(run->context, train_progress_open(run, &l.progress));
     if (status == ZRT_OK) {
         status = steps(&l);
