@@ -28,7 +28,7 @@ typedef struct zrt__event {
 typedef enum zrt__memory_class {
     ZRT__MEMORY_DEVICE,   /* what kernels read and write */
     ZRT__MEMORY_PINNED,   /* host memory that copies at full rate; on the CPU the same as DEVICE */
-    ZRT__MEMORY_PAGEABLE, /* other host memory; the CPU alone gives it */
+    ZRT__MEMORY_PAGEABLE, /* other host memory */
 } zrt__memory_class;
 
 typedef struct zrt__device_options {
@@ -67,6 +67,9 @@ struct zrt__device_ops {
 
     /* In-order streams. Destroy waits for what is enqueued. `computes`: the stream's kernels may use all of n_threads; others one. */
     zrt_status (*stream_create)(zrt__device *device, const char *name, bool computes, zrt__stream **stream_out);
+    /* A stream whose launches run on this rank's cores with the CPU's kernels, on host memory; ordered with the others by events. On the
+     * CPU as stream_create. */
+    zrt_status (*host_stream_create)(zrt__device *device, const char *name, bool computes, zrt__stream **stream_out);
     void (*stream_destroy)(zrt__stream **stream);
     zrt_status (*launch)(zrt__stream *stream, zrt__launch_fn *fn, const void *arg);
     /* Blocks the host until everything enqueued has run; the first failure of the stream, once it failed it runs nothing more. */

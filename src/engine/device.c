@@ -104,14 +104,20 @@ static bool has_stream(const zrt_engine *engine, zrt__stream_role role)
     return role <= ZRT__STREAM_REDUCE || engine->settings.zero.offload != ZRT__OFFLOAD_NONE;
 }
 
+/* Streams whose work the host's cores do. */
+static bool on_host(zrt__stream_role role)
+{
+    return role == ZRT__STREAM_HOST || role >= ZRT__STREAM_FILE_READ;
+}
+
 static zrt_status make_streams(zrt_engine *engine)
 {
     const zrt__device_ops *device = engine->runtime.device->ops;
     for (int i = 0; i < ZRT__N_STREAMS; i++)
         if (has_stream(engine, (zrt__stream_role)i))
-            ZRT_TRY(device->stream_create(engine->runtime.device, zrt__stream_role_name((zrt__stream_role)i),
-                                          i == ZRT__STREAM_COMPUTE || i == ZRT__STREAM_HOST,
-                                          &engine->runtime.streams[i]));
+            ZRT_TRY((on_host((zrt__stream_role)i) ? device->host_stream_create : device->stream_create)(
+                engine->runtime.device, zrt__stream_role_name((zrt__stream_role)i),
+                i == ZRT__STREAM_COMPUTE || i == ZRT__STREAM_HOST, &engine->runtime.streams[i]));
     int n_marks = engine->compiled.memory.n_marks;
     engine->runtime.marks = zrt__calloc((size_t)n_marks + 1, sizeof *engine->runtime.marks);
     if (engine->runtime.marks == NULL)
@@ -134,10 +140,7 @@ zrt_status zrt__engine_open_device(zrt_engine *engine)
         return ZRT_OK;
     ZRT_TRY(choose(engine));
     if (on_gpu(engine) && engine->settings.offload_optimizer)
-        return zrt__fail(ZRT_ERR_NOT_SUPPORTED,
-                         "zero_optimization.offload_optimizer.device %s is not supported on GPUs yet: set it to none, "
-                         "or use --device cpu",
-                         engine->settings.zero.files.optimizer ? "nvme" : "cpu");
+        zrt__settings_offload(&engine->settings);
     return ZRT_OK;
 }
 

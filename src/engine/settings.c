@@ -113,6 +113,13 @@ static void files_from(const zrt__resolved *resolved, zrt__settings *s)
                                 .overlap_events = resolved->aio.overlap_events};
 }
 
+void zrt__settings_offload(zrt__settings *settings)
+{
+    settings->zero.offload = settings->offload_mode;
+    settings->zero.staged = !settings->offload_pinned;
+    settings->ratio_auto = settings->offload_ratio < 0;
+}
+
 zrt_status zrt__settings_from(const zrt__resolved *resolved, const zrt_model *model, zrt__settings *settings_out)
 {
     enum { UNKNOWN_TOTAL_RATES = 65536 };
@@ -143,17 +150,19 @@ zrt_status zrt__settings_from(const zrt__resolved *resolved, const zrt_model *mo
                                   .recompute = (zrt__recompute)resolved->recompute,
                                   .loss_chunk_bytes = (size_t)resolved->loss_chunk_bytes};
     /* On CPU ranks states are on the host already: the pipeline runs only where it is asked for. */
-    if (resolved->offload_optimizer && (resolved->overlapped_step_given || resolved->optimizer_files.on))
-        s->zero.offload = resolved->overlapped_step == 0   ? ZRT__OFFLOAD_SERIAL
-                          : resolved->overlapped_step == 1 ? ZRT__OFFLOAD_PIPELINED
-                                                           : ZRT__OFFLOAD_SPECULATIVE;
+    s->offload_mode = resolved->overlapped_step == 0   ? ZRT__OFFLOAD_SERIAL
+                      : resolved->overlapped_step == 1 ? ZRT__OFFLOAD_PIPELINED
+                                                       : ZRT__OFFLOAD_SPECULATIVE;
     /* There is no second copy of what is in files. */
-    if (resolved->optimizer_files.on && s->zero.offload == ZRT__OFFLOAD_SPECULATIVE)
-        s->zero.offload = ZRT__OFFLOAD_PIPELINED;
+    if (resolved->optimizer_files.on && s->offload_mode == ZRT__OFFLOAD_SPECULATIVE)
+        s->offload_mode = ZRT__OFFLOAD_PIPELINED;
+    s->offload_ratio = resolved->offload_ratio;
+    s->offload_pinned = resolved->offload_pinned;
     s->zero.offload_tile = resolved->sub_group_size;
-    s->zero.staged = s->zero.offload != ZRT__OFFLOAD_NONE && !resolved->offload_pinned;
     s->zero.device_share = 1.0 - resolved->offload_ratio;
-    s->ratio_auto = s->zero.offload != ZRT__OFFLOAD_NONE && resolved->offload_ratio < 0;
+    if (resolved->offload_optimizer &&
+        (resolved->overlapped_step_given || resolved->optimizer_files.on || strcmp(resolved->device, "cuda") == 0))
+        zrt__settings_offload(s);
     files_from(resolved, s);
     s->zero.update.kernel = zrt__optimizer_kernel(&s->optimizer);
     s->zero.update.n_states = zrt__optimizer_n_states(&s->optimizer);

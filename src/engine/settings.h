@@ -18,6 +18,9 @@ typedef struct zrt__settings {
     int64_t checkpoint_staging_bytes; /* the most that saving takes, but for one tile */
     size_t host_memory;               /* bytes that all ranks of this host may take; 0: ask the machine */
     size_t device_memory;             /* bytes of one GPU that a rank may take; 0: ask it */
+    zrt__offload offload_mode;        /* where states are offloaded */
+    double offload_ratio;             /* of the states on the host; below 0: auto */
+    bool offload_pinned;              /* they are in pinned memory */
     bool ratio_auto;                  /* as much of the optimizer states as fits is on the device */
     bool deterministic, offload_optimizer;
     zrt__aio_options aio;
@@ -32,5 +35,8 @@ typedef struct zrt__settings {
 
 /* Errors: ZRT_ERR_CONFIG, ZRT_ERR_NOT_SUPPORTED naming the key. */
 zrt_status zrt__settings_from(const zrt__resolved *resolved, const zrt_model *model, zrt__settings *settings_out);
+
+/* Optimizer states go through the pipeline of the host. */
+void zrt__settings_offload(zrt__settings *settings);
 
 #endif

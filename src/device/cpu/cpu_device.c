@@ -217,6 +217,7 @@ const zrt__device_ops zrt__device_cpu_ops = {
     .release = cpu_release,
     .allocated_bytes = cpu_allocated_bytes,
     .stream_create = zrt__cpu_stream_create,
+    .host_stream_create = zrt__cpu_stream_create,
     .stream_destroy = zrt__cpu_stream_destroy,
     .launch = zrt__cpu_stream_launch,
     .stream_synchronize = zrt__cpu_stream_synchronize,

@@ -12,6 +12,7 @@
 #include "device/cpu/cpu_device.h"
 #include "device/cpu/cpu_futex.h"
 #include "device/cpu/cpu_product.h"
+#include "device/host_events.h"
 
 enum { RING_ENTRIES = 8192, MESSAGE_BYTES = 1024 };
 
@@ -20,6 +21,7 @@ typedef struct cpu_event {
     uint32_t recorded;     /* tickets given out; only the host writes it */
     _Atomic uint32_t done; /* the last ticket that a stream has reached; also where waiters sleep */
     _Atomic uint32_t waiters;
+    uint32_t *copy; /* NULL: nobody else looks at the tickets */
 } cpu_event;
 
 typedef enum entry_kind { ENTRY_LAUNCH, ENTRY_RECORD, ENTRY_WAIT, ENTRY_COPY, ENTRY_TIMESTAMP, ENTRY_STOP } entry_kind;
@@ -93,6 +95,8 @@ static void wait_for(cpu_event *event, uint32_t ticket)
 static void complete(cpu_event *event, uint32_t ticket)
 {
     atomic_store(&event->done, ticket);
+    if (event->copy != NULL)
+        __atomic_store_n(event->copy, ticket, __ATOMIC_RELEASE);
     if (atomic_load(&event->waiters) > 0)
         zrt__cpu_futex_wake(&event->done);
 }
@@ -282,4 +286,26 @@ zrt_status zrt__cpu_timestamp(zrt__stream *stream, uint64_t *slot)
 {
     put((cpu_stream *)stream, &(ring_entry){.kind = ENTRY_TIMESTAMP, .what.slot = slot});
     return ZRT_OK;
+}
+
+/* ---- for other backends ---- */
+
+uint32_t zrt__host_event_begin(zrt__event *event)
+{
+    return ++((cpu_event *)event)->recorded;
+}
+
+void zrt__host_event_complete(zrt__event *event, uint32_t ticket)
+{
+    complete((cpu_event *)event, ticket);
+}
+
+uint32_t zrt__host_event_last(const zrt__event *event)
+{
+    return ((const cpu_event *)event)->recorded;
+}
+
+void zrt__host_event_mirror(zrt__event *event, uint32_t *copy)
+{
+    ((cpu_event *)event)->copy = copy;
 }

@@ -1,6 +1,8 @@
 #include "config.h"
 
 #include "device/cuda/cuda_device.h"
+#include "device/cuda/cuda_host_stream.h"
+#include "device/cuda/cuda_memory.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -12,8 +14,6 @@
 #include "base/error.h"
 #include "device/cuda/cuda_blas.h"
 #include "device/cuda/cudnn_attention.h"
-
-enum { PAGE = 4096 };
 
 static zrt_status status_of(cudaError_t error)
 {
@@ -146,6 +146,7 @@ static void cuda_close(zrt__device **device)
     if (device == NULL || *device == NULL)
         return;
     zrt__cuda_device *cuda = (zrt__cuda_device *)*device;
+    zrt__cuda_host_close(cuda);
     zrt__cudnn_attention_destroy(&cuda->attention);
     zrt__cuda_blas_destroy(&cuda->blas);
     if (cuda->fault != NULL)
@@ -180,6 +181,21 @@ static zrt_status open_gpu(zrt__cuda_device *cuda)
     return zrt__cudnn_attention_create(cuda, &cuda->attention);
 }
 
+/* For host streams, which come later. */
+static zrt_status keep_host_options(zrt__cuda_device *cuda, const zrt__device_options *options)
+{
+    cuda->host_options = *options;
+    cuda->host_options.host = cuda->host;
+    if (options->cores == NULL)
+        return ZRT_OK;
+    size_t bytes = (size_t)options->n_cores * sizeof *options->cores;
+    cuda->host_options.cores = cuda->host_cores = zrt__malloc(bytes > 0 ? bytes : 1);
+    if (cuda->host_cores == NULL)
+        return ZRT_ERR_MEMORY;
+    memcpy(cuda->host_cores, options->cores, bytes);
+    return ZRT_OK;
+}
+
 static zrt_status cuda_open(const zrt__device_options *options, zrt__device **device_out)
 {
     int ordinal = 0;
@@ -193,7 +209,9 @@ static zrt_status cuda_open(const zrt__device_options *options, zrt__device **de
     snprintf(cuda->name, sizeof cuda->name, "unknown");
     snprintf(cuda->host, sizeof cuda->host, "%s", options->host != NULL ? options->host : "this host");
     zrt__device *device = &cuda->base;
-    zrt_status status = open_gpu(cuda);
+    zrt_status status = keep_host_options(cuda, options);
+    if (status == ZRT_OK)
+        status = open_gpu(cuda);
     if (status != ZRT_OK) {
         cuda_close(&device);
         return status;
@@ -233,71 +251,6 @@ static void cuda_describe(const zrt__device *device, zrt__device_description *ou
                                      .peak_flops_16bit = peak_flops(cuda, ZRT_BFLOAT16)};
     snprintf(out->name, sizeof out->name, "%s", cuda->name);
     snprintf(out->id, sizeof out->id, "%s", cuda->uuid);
-}
-
-/* ---- memory ---- */
-
-static zrt_status cuda_memory_info(zrt__device *device, size_t *free_out, size_t *total_out)
-{
-    return zrt__cuda_check(device, cudaMemGetInfo(free_out, total_out), "asking for its free memory");
-}
-
-static zrt_status cuda_allocate(zrt__device *device, zrt__memory_class memory_class, size_t bytes, void **data_out)
-{
-    zrt__cuda_device *cuda = (zrt__cuda_device *)device;
-    void *data = NULL, *probe = zrt__malloc(1); /* lets the fault tests fail this allocation too */
-    if (probe == NULL)
-        return ZRT_ERR_MEMORY;
-    free(probe);
-    size_t rounded = (bytes + PAGE - 1) / PAGE * PAGE;
-    rounded = rounded > 0 ? rounded : PAGE;
-    cudaError_t error = cudaSetDevice(cuda->ordinal);
-    if (error == cudaSuccess)
-        error = memory_class == ZRT__MEMORY_PINNED ? cudaHostAlloc(&data, rounded, cudaHostAllocPortable)
-                                                   : cudaMalloc(&data, rounded);
-    if (error == cudaErrorMemoryAllocation && memory_class == ZRT__MEMORY_DEVICE) {
-        size_t left = 0, total = 0;
-        cudaGetLastError();
-        cudaMemGetInfo(&left, &total);
-        return zrt__fail(ZRT_ERR_MEMORY,
-                         "GPU %d (%s, %s) of host %s gave no %zu bytes: %zu of its %zu are free; see nvidia-smi for "
-                         "what holds the rest",
-                         cuda->ordinal, cuda->name, cuda->uuid, cuda->host, bytes, left, total);
-    }
-    if (error == cudaSuccess && memory_class == ZRT__MEMORY_PINNED)
-        memset(data, 0, rounded);
-    else if (error == cudaSuccess)
-        error = cudaMemset(data, 0, rounded);
-    if (error == cudaSuccess && memory_class == ZRT__MEMORY_DEVICE)
-        error = cudaStreamSynchronize(NULL); /* other streams do not wait for this one */
-    if (error != cudaSuccess) {
-        zrt_status status = zrt__cuda_check(
-            device, error, memory_class == ZRT__MEMORY_PINNED ? "pinning host memory" : "taking its memory");
-        if (data != NULL && memory_class == ZRT__MEMORY_PINNED)
-            cudaFreeHost(data);
-        else if (data != NULL)
-            cudaFree(data);
-        return status;
-    }
-    __atomic_fetch_add(&cuda->allocated, bytes, __ATOMIC_SEQ_CST);
-    *data_out = data;
-    return ZRT_OK;
-}
-
-static void cuda_release(zrt__device *device, zrt__memory_class memory_class, void *data, size_t bytes)
-{
-    if (data == NULL)
-        return;
-    if (memory_class == ZRT__MEMORY_PINNED)
-        cudaFreeHost(data);
-    else
-        cudaFree(data);
-    __atomic_fetch_sub(&((zrt__cuda_device *)device)->allocated, bytes, __ATOMIC_SEQ_CST);
-}
-
-static size_t cuda_allocated_bytes(const zrt__device *device)
-{
-    return __atomic_load_n(&((zrt__cuda_device *)(uintptr_t)device)->allocated, __ATOMIC_SEQ_CST);
 }
 
 zrt_status zrt__cuda_fault_status(const zrt__cuda_device *device)
@@ -345,11 +298,12 @@ const zrt__device_ops zrt__device_cuda_ops = {
     .open = cuda_open,
     .close = cuda_close,
     .describe = cuda_describe,
-    .memory_info = cuda_memory_info,
-    .allocate = cuda_allocate,
-    .release = cuda_release,
-    .allocated_bytes = cuda_allocated_bytes,
+    .memory_info = zrt__cuda_memory_info,
+    .allocate = zrt__cuda_allocate,
+    .release = zrt__cuda_release,
+    .allocated_bytes = zrt__cuda_allocated_bytes,
     .stream_create = zrt__cuda_stream_create,
+    .host_stream_create = zrt__cuda_host_stream_create,
     .stream_destroy = zrt__cuda_stream_destroy,
     .launch = zrt__cuda_launch,
     .stream_synchronize = zrt__cuda_stream_synchronize,

@@ -2,6 +2,7 @@
 #ifndef ZRT_DEVICE_CUDA_CUDA_DEVICE_H
 #define ZRT_DEVICE_CUDA_CUDA_DEVICE_H
 
+#include <cuda.h>
 #include <cuda_runtime_api.h>
 
 #include "device/device.h"
@@ -40,6 +41,13 @@ typedef struct zrt__cuda_device {
     int failure_status;                     /* of what another thread found: after failure is written */
     char failure[1024];
     int64_t clock_offset; /* CLOCK_MONOTONIC less the GPU's nanoseconds */
+    /* of host streams (cuda_host_stream.c) */
+    zrt__device_options host_options;
+    int *host_cores;
+    zrt__device *host_device; /* NULL until there is one */
+    CUresult(CUDAAPI *wait_value)(CUstream stream, CUdeviceptr address, cuuint32_t value, unsigned flags);
+    uint32_t **value_pages; /* pinned tickets of events */
+    size_t value_pages_capacity, n_values;
 } zrt__cuda_device;
 
 typedef struct zrt__cuda_stream_slot {
@@ -58,6 +66,10 @@ typedef struct zrt__cuda_stream_state {
     uint64_t *times;
     zrt__cuda_stream_slot *slots;
     size_t n_slots;
+    /* of a host stream: `handle` is its companion */
+    zrt__stream *host; /* NULL: a stream of the GPU */
+    zrt__event *gate;
+    uint32_t n_opened; /* by CUDA's callbacks, one at a time */
 } zrt__cuda_stream_state;
 
 static inline cudaStream_t zrt__cuda_stream(const zrt__stream *stream)

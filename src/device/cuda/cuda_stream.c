@@ -8,12 +8,15 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "device/cuda/cuda_device.h"
+#include "device/cuda/cuda_host_stream.h"
 
 enum { N_TIMES = 65536, COMPUTE_SCRATCH = 96 << 20, OTHER_SCRATCH = 1 << 20 };
 
 typedef struct cuda_event {
     zrt__event base;
     cudaEvent_t handle;
+    zrt__cuda_host_event host;
+    bool on_host; /* it was last recorded by a host stream */
 } cuda_event;
 
 /* Keeps the first failure: every later call of the stream tells it again. */
@@ -70,6 +73,11 @@ void zrt__cuda_stream_destroy(zrt__stream **stream)
     if (stream == NULL || *stream == NULL)
         return;
     zrt__cuda_stream_state *s = (zrt__cuda_stream_state *)*stream;
+    *stream = NULL;
+    if (s->host != NULL) {
+        zrt__cuda_host_stream_destroy(s);
+        return;
+    }
     cudaStreamSynchronize(s->handle);
     cudaStreamDestroy(s->handle);
     cudaFree(s->scratch);
@@ -77,7 +85,6 @@ void zrt__cuda_stream_destroy(zrt__stream **stream)
         cudaFreeHost(s->times);
     free(s->slots);
     free(s);
-    *stream = NULL;
 }
 
 zrt_status zrt__cuda_scratch(zrt__stream *stream, size_t bytes, const char *what, void **data_out)
@@ -99,9 +106,11 @@ zrt_status zrt__cuda_launch(zrt__stream *stream, zrt__launch_fn *fn, const void 
         return zrt__fail_with(s->status, s->message);
     zrt_status status = zrt__cuda_device_failure(stream->device);
     if (status == ZRT_OK)
-        status = fn(stream, arg);
+        status = s->host != NULL ? zrt__device_cpu_ops.launch(s->host, fn, arg) : fn(stream, arg);
     if (status != ZRT_OK)
         return fail(s, status);
+    if (s->host != NULL)
+        return ZRT_OK;
     return check(stream, cudaPeekAtLastError(), "launching a kernel");
 }
 
@@ -117,6 +126,8 @@ static void deliver_times(zrt__cuda_stream_state *s)
 zrt_status zrt__cuda_stream_synchronize(zrt__stream *stream)
 {
     zrt__cuda_stream_state *s = (zrt__cuda_stream_state *)stream;
+    if (s->host != NULL)
+        return zrt__cuda_host_stream_synchronize(s);
     cudaError_t error = cudaStreamSynchronize(s->handle);
     if (error == cudaSuccess)
         deliver_times(s);
@@ -146,6 +157,7 @@ void zrt__cuda_event_destroy(zrt__event **event)
 {
     if (event == NULL || *event == NULL)
         return;
+    zrt__cuda_host_event_destroy(&((cuda_event *)*event)->host);
     cudaEventDestroy(((cuda_event *)*event)->handle);
     free(*event);
     *event = NULL;
@@ -153,25 +165,41 @@ void zrt__cuda_event_destroy(zrt__event **event)
 
 zrt_status zrt__cuda_event_record(zrt__event *event, zrt__stream *stream)
 {
-    return check(stream, cudaEventRecord(((cuda_event *)event)->handle, zrt__cuda_stream(stream)),
-                 "recording an event");
+    zrt__cuda_stream_state *s = (zrt__cuda_stream_state *)stream;
+    cuda_event *e = (cuda_event *)event;
+    e->on_host = s->host != NULL;
+    if (e->on_host)
+        return fail(s, zrt__cuda_host_event_record(stream->device, &e->host, s));
+    return check(stream, cudaEventRecord(e->handle, s->handle), "recording an event");
 }
 
 zrt_status zrt__cuda_event_wait(zrt__event *event, zrt__stream *stream)
 {
-    return check(stream, cudaStreamWaitEvent(zrt__cuda_stream(stream), ((cuda_event *)event)->handle, 0),
-                 "waiting for an event");
+    zrt__cuda_stream_state *s = (zrt__cuda_stream_state *)stream;
+    cuda_event *e = (cuda_event *)event;
+    if (s->host != NULL)
+        return fail(s, e->on_host ? zrt__device_cpu_ops.event_wait(e->host.event, s->host)
+                                  : zrt__cuda_host_stream_wait(s, e->handle));
+    if (e->on_host)
+        return fail(s, zrt__cuda_wait_for_host(s, &e->host));
+    return check(stream, cudaStreamWaitEvent(s->handle, e->handle, 0), "waiting for an event");
 }
 
 zrt_status zrt__cuda_event_synchronize(zrt__event *event)
 {
-    ZRT_TRY(zrt__cuda_check(event->device, cudaEventSynchronize(((cuda_event *)event)->handle), "a kernel or copy"));
+    cuda_event *e = (cuda_event *)event;
+    if (e->on_host)
+        return zrt__device_cpu_ops.event_synchronize(e->host.event);
+    ZRT_TRY(zrt__cuda_check(event->device, cudaEventSynchronize(e->handle), "a kernel or copy"));
     ZRT_TRY(zrt__cuda_device_failure(event->device));
     return zrt__cuda_fault_status((zrt__cuda_device *)event->device);
 }
 
 zrt_status zrt__cuda_copy(zrt__stream *stream, void *dst, const void *src, size_t bytes)
 {
+    zrt__cuda_stream_state *s = (zrt__cuda_stream_state *)stream;
+    if (s->host != NULL)
+        return zrt__device_cpu_ops.copy(s->host, dst, src, bytes);
     return check(stream, cudaMemcpyAsync(dst, src, bytes, cudaMemcpyDefault, zrt__cuda_stream(stream)),
                  "enqueueing a copy");
 }
@@ -179,6 +207,8 @@ zrt_status zrt__cuda_copy(zrt__stream *stream, void *dst, const void *src, size_
 zrt_status zrt__cuda_timestamp(zrt__stream *stream, uint64_t *slot)
 {
     zrt__cuda_stream_state *s = (zrt__cuda_stream_state *)stream;
+    if (s->host != NULL)
+        return zrt__device_cpu_ops.timestamp(s->host, slot);
     if (s->times == NULL) {
         s->slots = zrt__calloc(N_TIMES, sizeof *s->slots);
         if (s->slots == NULL)
