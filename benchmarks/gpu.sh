@@ -24,9 +24,10 @@ for folder in $(python3 -c 'import nvidia; print(*nvidia.__path__)' 2>/dev/null)
 done
 mkdir -p "$out"
 
-# name ranks model rows length dtype stage peer's model
+# name ranks model rows length dtype stage peer's model, micro-steps and where the optimizer is (device, or on the host with an
+# order of the update, or auto)
 rows() {
-    cat <<'ROWS'
+    sed 's/^\([^ ]* [^ ]* [^ ]* [^ ]* [^ ]* [^ ]* [^ ]* [^ ]*\)$/\1 1 device/' <<'ROWS'
 gpt2-124m 1 gpt2-124m 64 1024 bf16 0 gpt2-124m
 gpt2-1558m-1 1 gpt2-1558m 16 1024 bf16 0 gpt2-1558m
 llama-1.5b-1 1 llama-1.5b 4 4096 bf16 0 llama-1b
@@ -34,6 +35,22 @@ gpt2-1558m 2 gpt2-1558m 16 1024 bf16 3 gpt2-1558m
 llama-1.5b 2 llama-1.5b 4 4096 bf16 3 llama-1b
 llama-2-7b 2 llama-2-7b 4 4096 fp16 3 llama-7b
 llama-2-7b-small 2 llama-2-7b 2 4096 fp16 3 llama-7b
+llama-2-7b-8 2 llama-2-7b 2 4096 fp16 3 llama-7b 8 device
+offload-none 2 llama-2-7b 2 4096 fp16 3 llama-7b 1 none
+offload-pipelined 2 llama-2-7b 2 4096 fp16 3 llama-7b 1 pipelined
+offload-speculative 2 llama-2-7b 2 4096 fp16 3 llama-7b 1 speculative
+offload-pipelined-8 2 llama-2-7b 2 4096 fp16 3 llama-7b 8 pipelined
+offload-speculative-8 2 llama-2-7b 2 4096 fp16 3 llama-7b 8 speculative
+offload-auto 2 llama-2-7b 2 4096 fp16 3 llama-7b 1 auto
+llama-2-7b-small-1 1 llama-2-7b 2 4096 fp16 3 llama-7b
+llama-2-7b-8-1 1 llama-2-7b 2 4096 fp16 3 llama-7b 8 device
+offload-none-1 1 llama-2-7b 2 4096 fp16 3 llama-7b 1 none
+offload-pipelined-1 1 llama-2-7b 2 4096 fp16 3 llama-7b 1 pipelined
+offload-speculative-1 1 llama-2-7b 2 4096 fp16 3 llama-7b 1 speculative
+offload-pipelined-8-1 1 llama-2-7b 2 4096 fp16 3 llama-7b 8 pipelined
+offload-speculative-8-1 1 llama-2-7b 2 4096 fp16 3 llama-7b 8 speculative
+offload-auto-1 1 llama-2-7b 2 4096 fp16 3 llama-7b 1 auto
+llama-2-13b-auto-1 1 llama-2-13b 1 4096 fp16 3 - 1 auto
 ROWS
 }
 
@@ -45,16 +62,36 @@ number() { # key, line of JSON
     sed -n "s/.*\"$1\": *\([0-9.]*\).*/\1/p" <<<"$2"
 }
 
+offload() { # where the optimizer is
+    [ "$1" != device ] || return
+    echo "--set zero_optimization.offload_optimizer.device=cpu --set zero_optimization.offload_optimizer.pin_memory=true"
+    case $1 in
+    auto) echo '--set zero_optimization.offload_optimizer.ratio="auto"' ;;
+    *) echo "--set zerort.overlapped_step=\"$1\"" ;;
+    esac
+}
+
 ours() { # fields of a row, more arguments of benchmarks/step
-    local n=$2 model=$3 rows=$4 length=$5 dtype=$6 stage=$7
-    shift 8
+    local n=$2 model=$3 rows=$4 length=$5 dtype=$6 stage=$7 micro_steps=$9 where=${10}
+    shift 10
+    # shellcheck disable=SC2046
     mpirun -np "$n" "$build/benchmarks/step" --device cuda --model "$model" --rows "$rows" --length "$length" \
-        --dtype "$dtype" --stage "$stage" --steps "$steps" "$@"
+        --dtype "$dtype" --stage "$stage" --micro-steps "$micro_steps" --steps "$steps" $(offload "$where") "$@"
 }
 
 theirs() {
+    # shellcheck disable=SC2046
     torchrun --nproc_per_node "$2" "$peers/fsdp2_bench.py" --model "$8" --batch "$4" --seq "$5" --dtype "$6" --compile \
-        --steps "$steps"
+        --steps "$steps" --accum "$9" $([ "${10}" = device ] || echo --offload)
+}
+
+# Rows that differ in what the peer does not know share its run.
+peers_line() {
+    local log
+    log=$out/pytorch.$2.$8.$4.$5.$6.$9.$([ "${10}" = device ] || echo offload).log
+    [ -s "$log" ] || theirs "$@" >"$log" 2>&1
+    cp "$log" "$out/$1.pytorch.log"
+    grep '^{' "$log"
 }
 
 run_row() {
@@ -68,8 +105,8 @@ run_row() {
         echo "$1: zerort $a tokens/s, step $(number step_s "$mine") s, memory $(number memory_gib "$mine") GiB," \
             "first step after $(number first_step_s "$mine") s, loss $(number loss "$mine")"
     fi
-    [ -n "$peers" ] || return
-    peer=$(theirs "$@" 2>&1 | tee "$out/$1.pytorch.log" | grep '^{')
+    [ -n "$peers" ] && [ "$8" != - ] || return
+    peer=$(peers_line "$@")
     b=$(number tok_s "$peer")
     if [ -z "$b" ]; then
         echo "$1: PyTorch failed:"
@@ -106,6 +143,8 @@ tests() {
         "$build/test/unit/test_kernels_cuda"
         "$srcdir/test/parity.sh"
         "$srcdir/test/precision.sh"
+        "$srcdir/test/mpi/offload.sh"
+        "$srcdir/test/nvme.sh"
     } >"$log" 2>&1
     grep -E '^(not ok|.*# SKIP)' "$log"
     failed=$(grep -c '^not ok' "$log")

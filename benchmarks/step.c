@@ -5,7 +5,8 @@
  *   mpirun -np N benchmarks/step [OPTION]...
  *     --model NAME      gemm, gpt2-small, gpt2-124m, gpt2-1558m, or a preset (llama-2-7b); default: the first three
  *     --rows N --length N --micro-steps N --steps N --stage N --dtype fp32|bf16|fp16 --device auto|cpu|cuda
- *     --recompute none|selective|full --deterministic --trace FILE (of one more step, for chrome://tracing) */
+ *     --recompute none|selective|full --deterministic --trace FILE (of one more step, for chrome://tracing)
+ *     --set KEY=VALUE   of the configuration file, as often as wanted */
 /* ranks: 2 */
 #include "config.h"
 
@@ -23,6 +24,8 @@ typedef struct bench_case {
     int steps;
     const char *micro_steps, *stage, *dtype, *device, *recompute, *trace;
     bool deterministic;
+    const char *set[16]; /* KEY=VALUE */
+    int n_set;
 } bench_case;
 
 #define TRY(call)                                               \
@@ -135,6 +138,12 @@ static void configure(const bench_case *c, zrt_config *config)
     TRY(zrt_config_set_argument(config, "learning_rate", "1e-4"));
     TRY(zrt_config_set_argument(config, "adam_beta2", "0.95"));
     TRY(zrt_config_set_argument(config, "weight_decay", "0.1"));
+    for (int i = 0; i < c->n_set; i++) {
+        char key[256];
+        const char *value = strchr(c->set[i], '=');
+        snprintf(key, sizeof key, "%.*s", (int)(value - c->set[i]), c->set[i]);
+        TRY(zrt_config_set(config, key, value + 1));
+    }
 }
 
 /* One optimizer step; the metrics wait for the device. */
@@ -205,13 +214,19 @@ static void run(zrt_context *context, const bench_case *c)
 
 static void read_options(int argc, char **argv, bench_case *c, bool *chosen_out)
 {
-    static const struct option known[] = {
-        {"model", required_argument, NULL, 'm'},     {"rows", required_argument, NULL, 'r'},
-        {"length", required_argument, NULL, 'l'},    {"micro-steps", required_argument, NULL, 'a'},
-        {"steps", required_argument, NULL, 's'},     {"stage", required_argument, NULL, 'z'},
-        {"dtype", required_argument, NULL, 'd'},     {"device", required_argument, NULL, 'D'},
-        {"recompute", required_argument, NULL, 'c'}, {"trace", required_argument, NULL, 't'},
-        {"deterministic", no_argument, NULL, 'e'},   {0}};
+    static const struct option known[] = {{"model", required_argument, NULL, 'm'},
+                                          {"rows", required_argument, NULL, 'r'},
+                                          {"length", required_argument, NULL, 'l'},
+                                          {"micro-steps", required_argument, NULL, 'a'},
+                                          {"steps", required_argument, NULL, 's'},
+                                          {"stage", required_argument, NULL, 'z'},
+                                          {"dtype", required_argument, NULL, 'd'},
+                                          {"device", required_argument, NULL, 'D'},
+                                          {"recompute", required_argument, NULL, 'c'},
+                                          {"trace", required_argument, NULL, 't'},
+                                          {"deterministic", no_argument, NULL, 'e'},
+                                          {"set", required_argument, NULL, 'S'},
+                                          {0}};
     for (int o; (o = getopt_long(argc, argv, "", known, NULL)) != -1;) {
         switch (o) {
         case 'm':
@@ -247,6 +262,11 @@ static void read_options(int argc, char **argv, bench_case *c, bool *chosen_out)
             break;
         case 'e':
             c->deterministic = true;
+            break;
+        case 'S':
+            if (strchr(optarg, '=') == NULL || c->n_set == sizeof c->set / sizeof *c->set)
+                exit(2);
+            c->set[c->n_set++] = optarg;
             break;
         default:
             exit(2);

@@ -62,21 +62,30 @@ for case in $cases; do
     done
 done
 # What overflows counts for nothing in the norm.
-awk 'NR == 1 { first = $2 } END { exit !(first < 0.2 * $2) }' "$folder/nvme"
-point $? "[np 4] the first steps of fp16 do overflow"
+if [ "${ZRT_TEST_RANKS-}" != 1 ]; then
+    awk 'NR == 1 { first = $2 } END { exit !(first < 0.2 * $2) }' "$folder/nvme"
+    point $? "[np 4] the first steps of fp16 do overflow"
+fi
 
 run="--zero-stage 2 --micro-batch 2 --gradient-accumulation-steps 3 --dtype bf16"
-losses cpu 2 $run --offload none
-losses nvme 2 $run $small --set aio.intra_op_parallelism=3 --set aio.single_submit=true --set aio.block_size=8192 \
+two=2
+[ "${ZRT_TEST_RANKS-}" != 1 ] || two=1
+losses cpu $two $run --offload none
+losses nvme $two $run $small --set aio.intra_op_parallelism=3 --set aio.single_submit=true --set aio.block_size=8192 \
     --set zero_optimization.offload_optimizer.fast_init=true
 same "accumulation; three threads a transfer, small blocks" cpu nvme
-losses nvme 2 $run $small --offload none --set zero_optimization.offload_optimizer.device='"nvme"' \
+losses nvme $two $run $small --offload none --set zero_optimization.offload_optimizer.device='"nvme"' \
     --set zero_optimization.offload_optimizer.pipeline_read=false --set aio.queue_depth=1 \
     --set zero_optimization.offload_optimizer.pipeline_write=false --set aio.overlap_events=false --sub-group-size 1000
 same "nothing read ahead or written behind, one request at a time, small sub-groups" cpu nvme
 
 [ -z "$(ls -A "$folder/disk")" ]
 point $? "nothing is left in the folder"
+if [ "${ZRT_TEST_RANKS-}" = 1 ]; then
+    echo "# one rank: not run is what takes two"
+    echo "1..$n"
+    exit $failed
+fi
 
 # refused CODE WORDS ARGUMENT...: and no rank stays
 refused() {

@@ -1,6 +1,7 @@
 #!/bin/bash
 # The optimizer on the host, to the bit: in the order "none", "pipelined" and "speculative", by AVX-512, AVX2 and portable
 # instructions; steps that overflow and steps that are clipped on the way. ZRT_TEST_FULL=1: every stage at 1, 2 and 4 ranks.
+# ZRT_TEST_RANKS=N: at N ranks at most (GPUs).
 : "${ZRT_SRCDIR=$(cd "$(dirname "$0")/../.." && pwd)}" "${ZRT_BUILDDIR=$PWD}" "${MPIEXEC=mpirun}"
 . "$ZRT_SRCDIR/config/mpi_environment.sh"
 folder=$(mktemp -d)
@@ -12,6 +13,7 @@ failed=0
 losses() {
     local file=$folder/$1 ranks=$2
     shift 2
+    [ "$ranks" -le "${ZRT_TEST_RANKS:-$ranks}" ] || ranks=$ZRT_TEST_RANKS
     timeout $((60 * ${ZRT_TEST_SLOWDOWN:-1})) "$MPIEXEC" -np "$ranks" "$ZRT_BUILDDIR/test/losses" "$@" </dev/null >"$file" 2>"$file.err" ||
         sed 's/^/# /;3q' "$file.err"
 }
