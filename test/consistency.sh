@@ -101,7 +101,9 @@ for dtype in fp32 fp16; do
             losses serial $arguments --dtype $dtype --offload none
             losses other $arguments --dtype $dtype --offload pipelined --sub-group-size 777
         }
-        near "$dtype, offload, ranks $arguments" one serial 1e-6
+        limit=1e-6
+        [ "$dtype ${arguments%% *}" != "fp16 1" ] || limit=1e-3 # one rank's gradients cross in 16 bits; kept, they are fp32
+        near "$dtype, offload, ranks $arguments" one serial $limit
         near "$dtype, pipelined, ranks $arguments, bit-equal" serial other 0
     done
 done

@@ -57,7 +57,8 @@ for case in $cases; do
         losses none $ranks $run
         losses cpu $ranks $run --offload pipelined
         losses nvme $ranks $run $small
-        near "$what: on the host as without offload" none cpu
+        # One rank's 16-bit gradients are rounded on their way; without offload they are fp32.
+        [ "$ranks$dtype" = "1$fp16" ] || near "$what: on the host as without offload" none cpu
         same "$what: in files as on the host" cpu nvme
     done
 done

@@ -74,6 +74,8 @@ struct zrt__device_ops {
     zrt_status (*launch)(zrt__stream *stream, zrt__launch_fn *fn, const void *arg);
     /* Blocks the host until everything enqueued has run; the first failure of the stream, once it failed it runs nothing more. */
     zrt_status (*stream_synchronize)(zrt__stream *stream);
+    /* The first failure that is known by now. Waits for nothing. */
+    zrt_status (*stream_failure)(zrt__stream *stream);
 
     /* As CUDA's: wait makes later work of `stream` wait for the last record that was enqueued before the call; an event never recorded is done. */
     zrt_status (*event_create)(zrt__device *device, zrt__event **event_out);

@@ -44,6 +44,14 @@ zrt_status zrt__engine_synchronize(zrt_engine *engine)
     return worst;
 }
 
+zrt_status zrt__engine_failure(const zrt_engine *engine)
+{
+    for (int i = 0; i < ZRT__N_STREAMS; i++)
+        if (engine->runtime.streams[i] != NULL)
+            ZRT_TRY(engine->runtime.device->ops->stream_failure(engine->runtime.streams[i]));
+    return ZRT_OK;
+}
+
 /* ---- memory ---- */
 
 static zrt__memory_class memory_class(zrt__region region)

@@ -138,6 +138,8 @@ zrt_status zrt__engine_bind(zrt_engine *engine);
 zrt__trace *zrt__timed_trace(zrt_engine *engine);
 /* Blocks until all streams have run; the first failure of any. */
 zrt_status zrt__engine_synchronize(zrt_engine *engine);
+/* The first failure of any stream that is known by now. Waits for nothing. */
+zrt_status zrt__engine_failure(const zrt_engine *engine);
 /* The stream on which everything but gathers and reductions runs. */
 zrt__stream *zrt__engine_stream(const zrt_engine *engine);
 /* Where a trainable flat's shard of the master parameters (which: 0) or an optimizer state is now. With speculation, whoever did

@@ -164,10 +164,13 @@ zrt_status zrt_engine_metrics(zrt_engine *engine, zrt_metrics *metrics_out)
         *metrics_out = (zrt_metrics){.loss_scale = engine->settings.initial_loss_scale};
         return ZRT_OK;
     }
-    ZRT_TRY(engine->runtime.device->ops->event_synchronize(engine->metrics_ready));
-    ZRT_TRY(zrt__engine_synchronize(engine)); /* a stream that failed has no metrics */
-    const zrt__step_state *state = zrt__engine_address(engine, NULL, engine->compiled.staging.state);
+    const zrt__device_ops *device = engine->runtime.device->ops;
     const zrt__speculation *speculation = zrt__engine_speculation(engine);
+    ZRT_TRY(device->event_synchronize(engine->metrics_ready));
+    if (speculation != NULL)
+        ZRT_TRY(device->event_synchronize(engine->runtime.marks[engine->compiled.zero->host_decided]));
+    ZRT_TRY(zrt__engine_failure(engine)); /* a stream that failed has no metrics */
+    const zrt__step_state *state = zrt__engine_address(engine, NULL, engine->compiled.staging.state);
     engine->least_loss_scale = state->loss_scale;
     *metrics_out = (zrt_metrics){.step = engine->step,
                                  .skipped = state->skipped,

@@ -210,6 +210,7 @@ void zrt__offload_begin(zrt__zero *zero, zrt__plan *plan)
                           bytes_operand(zero->host_state, sizeof(zrt__step_state))},
                  out = bytes_operand(zero->control, sizeof(zrt__speculation));
     zrt__plan_host_call(plan, zrt__tile_decide, "decide", in, 2, &out, 1, 0, NULL);
+    zrt__plan_reach(plan, ZRT__STREAM_HOST, zero->host_decided);
 }
 
 static void update_flat(zrt__zero *zero, zrt__plan *plan, const zrt__flat *flat, int *file_tile)

@@ -157,6 +157,10 @@ static void place(zrt__zero *zero)
         if (!flat->trainable || zero->options.offload == ZRT__OFFLOAD_NONE)
             continue;
         flat->on_host = (double)placed + 0.5 * (double)flat->shard_elements > wanted;
+        /* One rank with nothing to add up sends its gradients down as they are written, in 16 bits; the others are rounded
+         * likewise, so that the ratio changes no result. */
+        if (zero->options.micro_steps == 1)
+            flat->local_gradient = false;
         placed += flat->shard_elements;
     }
 }
@@ -253,6 +257,7 @@ static zrt_status allocate_batch(zrt__zero *zero)
         zero->host_state =
             zrt__memory_persistent(memory, ZRT__REGION_PINNED, ZRT__CATEGORY_STAGING, sizeof(zrt__step_state));
         zero->host_state_read = zrt__memory_mark(memory);
+        zero->host_decided = zrt__memory_mark(memory);
     }
     zero->predicted = zero->host_predicted = zero->control = ZRT__NO_REF;
     if (options->offload == ZRT__OFFLOAD_SPECULATIVE) {

@@ -94,6 +94,8 @@ static void enqueue_reduction(zrt__compiler *compiler, const zrt__flat *flat, zr
 {
     zrt__plan *plan = compiler->plan;
     zrt__plan_wait(plan, ZRT__STREAM_REDUCE, zrt__plan_record(plan, ZRT__STREAM_COMPUTE));
+    if (compiler->zero->options.n_ranks == 1)
+        return;
     if (flat->n_shards == 1)
         zrt__plan_collective(plan, ZRT__STREAM_REDUCE, ZRT__COLLECTIVE_ALL_REDUCE, buffer, buffer,
                              (size_t)flat->n_elements, dtype, ZRT__REDUCE_AVERAGE, flat->name);

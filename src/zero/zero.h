@@ -107,6 +107,7 @@ typedef struct zrt__zero {
     zrt__ref fields[ZRT_BATCH_MAX_FIELDS], sample_ids, state, capacity, rates, dummy_sums;
     zrt__ref host_state;                /* offload: a copy of `state` for the host's kernels */
     int host_state_read;                /* mark: the host's kernels are through with it */
+    int host_decided;                   /* mark, where updates are speculated: which copy counts from here on */
     zrt__ring down, up;                 /* offload, staged: gradients to the host, parameters to the device */
     int64_t tile_elements;              /* of one update, at most */
     zrt__ref predicted, host_predicted; /* speculative: the state as it will be without a skip or clipping, likewise */

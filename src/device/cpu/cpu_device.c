@@ -221,6 +221,7 @@ const zrt__device_ops zrt__device_cpu_ops = {
     .stream_destroy = zrt__cpu_stream_destroy,
     .launch = zrt__cpu_stream_launch,
     .stream_synchronize = zrt__cpu_stream_synchronize,
+    .stream_failure = zrt__cpu_stream_failure,
     .event_create = zrt__cpu_event_create,
     .event_destroy = zrt__cpu_event_destroy,
     .event_record = zrt__cpu_event_record,

@@ -31,6 +31,7 @@ zrt_status zrt__cpu_stream_create(zrt__device *device, const char *name, bool co
 void zrt__cpu_stream_destroy(zrt__stream **stream);
 zrt_status zrt__cpu_stream_launch(zrt__stream *stream, zrt__launch_fn *fn, const void *arg);
 zrt_status zrt__cpu_stream_synchronize(zrt__stream *stream);
+zrt_status zrt__cpu_stream_failure(zrt__stream *stream);
 zrt_status zrt__cpu_event_create(zrt__device *device, zrt__event **event_out);
 void zrt__cpu_event_destroy(zrt__event **event);
 zrt_status zrt__cpu_event_record(zrt__event *event, zrt__stream *stream);

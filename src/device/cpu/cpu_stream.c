@@ -231,6 +231,12 @@ zrt_status zrt__cpu_stream_synchronize(zrt__stream *stream)
     cpu_stream *s = (cpu_stream *)stream;
     zrt__cpu_event_record(&s->drained.base, stream);
     wait_for(&s->drained, s->drained.recorded);
+    return zrt__cpu_stream_failure(stream);
+}
+
+zrt_status zrt__cpu_stream_failure(zrt__stream *stream)
+{
+    cpu_stream *s = (cpu_stream *)stream;
     zrt_status status = (zrt_status)atomic_load(&s->status);
     return status == ZRT_OK ? ZRT_OK : zrt__fail_with(status, s->message);
 }

@@ -307,6 +307,7 @@ const zrt__device_ops zrt__device_cuda_ops = {
     .stream_destroy = zrt__cuda_stream_destroy,
     .launch = zrt__cuda_launch,
     .stream_synchronize = zrt__cuda_stream_synchronize,
+    .stream_failure = zrt__cuda_stream_failure,
     .event_create = zrt__cuda_event_create,
     .event_destroy = zrt__cuda_event_destroy,
     .event_record = zrt__cuda_event_record,

@@ -131,9 +131,23 @@ zrt_status zrt__cuda_stream_synchronize(zrt__stream *stream)
     cudaError_t error = cudaStreamSynchronize(s->handle);
     if (error == cudaSuccess)
         deliver_times(s);
+    if (s->status == ZRT_OK)
+        ZRT_TRY(check(stream, error, "a kernel or copy"));
+    return zrt__cuda_stream_failure(stream);
+}
+
+zrt_status zrt__cuda_stream_failure(zrt__stream *stream)
+{
+    zrt__cuda_stream_state *s = (zrt__cuda_stream_state *)stream;
     if (s->status != ZRT_OK)
         return zrt__fail_with(s->status, s->message);
-    ZRT_TRY(check(stream, error, "a kernel or copy"));
+    if (s->host != NULL)
+        ZRT_TRY(zrt__device_cpu_ops.stream_failure(s->host));
+    cudaError_t error = cudaStreamQuery(s->handle);
+    if (error == cudaErrorNotReady)
+        cudaGetLastError();
+    else
+        ZRT_TRY(check(stream, error, "a kernel or copy"));
     ZRT_TRY(fail(s, zrt__cuda_device_failure(stream->device)));
     return fail(s, zrt__cuda_fault_status((zrt__cuda_device *)stream->device));
 }
