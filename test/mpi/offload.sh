@@ -114,7 +114,9 @@ for arguments in "$two --dtype fp16" "$three --dtype fp32" "1 --zero-stage 1 --m
     same "through a ring, ranks $arguments" pinned staged
     same "and speculative, with a part on the device, ranks $arguments" pinned speculative
 done
-# A part of the states on the device.
+# A part of the states on the device. A GPU's plan needs more, for all of the batch is one rank's.
+budget=700KiB
+[ -z "${ZRT_TEST_RANKS-}" ] || budget=1100KiB
 for arguments in "$two" "$three" "4 --zero-stage 1 --micro-batch 3"; do
     # shellcheck disable=SC2046,SC2086
     {
@@ -124,7 +126,7 @@ for arguments in "$two" "$three" "4 --zero-stage 1 --micro-batch 3"; do
             same "a share of $share on the host, ranks $arguments" none $share
         done
         losses auto $arguments --dtype fp16 --offload pipelined $(clip 1.6) --set zero_optimization.offload_optimizer.ratio=auto \
-            --set 'zerort.arguments={"device_memory":"700KiB"}'
+            --set 'zerort.arguments={"device_memory":"'$budget'"}'
     }
     same "as much as fits on the device, ranks $arguments" none auto
 done
