@@ -50,6 +50,9 @@ offload-speculative-1 1 llama-2-7b 2 4096 fp16 3 llama-7b 1 speculative
 offload-pipelined-8-1 1 llama-2-7b 2 4096 fp16 3 llama-7b 8 pipelined
 offload-speculative-8-1 1 llama-2-7b 2 4096 fp16 3 llama-7b 8 speculative
 offload-auto-1 1 llama-2-7b 2 4096 fp16 3 llama-7b 1 auto
+llama-1.5b-pipelined-1 1 llama-1.5b 4 4096 bf16 3 llama-1b 1 pipelined
+llama-1.5b-speculative-1 1 llama-1.5b 4 4096 bf16 3 llama-1b 1 speculative
+llama-1.5b-auto-1 1 llama-1.5b 4 4096 bf16 3 llama-1b 1 auto
 llama-2-13b-auto-1 1 llama-2-13b 1 4096 fp16 3 - 1 auto
 ROWS
 }

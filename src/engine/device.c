@@ -149,6 +149,9 @@ zrt_status zrt__engine_open_streams(zrt_engine *engine)
     return zrt__group_agree(zrt__context_world(engine->context), make_streams(engine));
 }
 
+/* Of a GPU, beside what the plan has: scratch of streams, attention's workspace, NCCL's buffers. */
+#define LIBRARIES_BYTES ((size_t)2 << 30)
+
 zrt_status zrt__engine_ask_device(zrt_engine *engine)
 {
     const zrt__group *world = zrt__context_world(engine->context);
@@ -159,6 +162,8 @@ zrt_status zrt__engine_ask_device(zrt_engine *engine)
     if (!on_gpu(engine)) /* which all ranks of a host share */
         available = (engine->settings.host_memory > 0 ? engine->settings.host_memory : available) /
                     (size_t)placement->local_size;
+    else
+        available -= available < LIBRARIES_BYTES ? available : LIBRARIES_BYTES;
     uint64_t *all = zrt__calloc((size_t)zrt__group_size(world), sizeof *all), mine = available;
     status = zrt__group_agree(world, all != NULL ? status : ZRT_ERR_MEMORY);
     if (status == ZRT_OK)

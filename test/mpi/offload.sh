@@ -46,6 +46,12 @@ near() {
     result "$1" $?
 }
 
+# A part of the states on the device: a GPU adds the squares of those gradients up in another order, which the last bit of the
+# norm shows.
+same_share() {
+    if [ -n "${ZRT_TEST_RANKS-}" ]; then near "$@"; else same "$@"; fi
+}
+
 # counted NAME FILE CONDITION: of awk, on s (speculated), d (discarded) and k (skipped)
 counted() {
     awk "/^speculated/ { s = \$2; d = \$4; k = \$6; good = $3 } END { exit !good }" "$folder/$2.err"
@@ -112,7 +118,7 @@ for arguments in "$two --dtype fp16" "$three --dtype fp32" "1 --zero-stage 1 --m
         losses speculative $arguments --offload speculative $(clip 1.6) --sub-group-size 333 $ring --set zero_optimization.offload_optimizer.ratio=0.6
     }
     same "through a ring, ranks $arguments" pinned staged
-    same "and speculative, with a part on the device, ranks $arguments" pinned speculative
+    same_share "and speculative, with a part on the device, ranks $arguments" pinned speculative
 done
 # A part of the states on the device. A GPU's plan needs more, for all of the batch is one rank's.
 budget=700KiB
@@ -123,12 +129,12 @@ for arguments in "$two" "$three" "4 --zero-stage 1 --micro-batch 3"; do
         losses none $arguments --dtype fp16 --offload none $(clip 1.6)
         for share in 0.3 0; do
             losses $share $arguments --dtype fp16 --offload speculative $(clip 1.6) --set zero_optimization.offload_optimizer.ratio=$share
-            same "a share of $share on the host, ranks $arguments" none $share
+            same_share "a share of $share on the host, ranks $arguments" none $share
         done
         losses auto $arguments --dtype fp16 --offload pipelined $(clip 1.6) --set zero_optimization.offload_optimizer.ratio=auto \
             --set 'zerort.arguments={"device_memory":"'$budget'"}'
     }
-    same "as much as fits on the device, ranks $arguments" none auto
+    same_share "as much as fits on the device, ranks $arguments" none auto
 done
 # "auto" takes what is free, and no more.
 echo '{"zero_optimization": {"stage": 2, "offload_optimizer": {"device": "cpu", "ratio": "auto"}},
