@@ -55,7 +55,7 @@
 
 #define ZO "zero_optimization."
 #define STATIC_PLAN "the plan is static"
-#define ON_HOST "on CPU ranks the states are on the host already"
+#define ON_HOST "CPU ranks have their parameters on the host already, a GPU keeps its shard"
 #define NO_CHECKPOINT "there are no DeepSpeed checkpoints"
 #define NO_TRACE "there is no trace: the schedule is compiled"
 
@@ -195,7 +195,8 @@ static const zrt__key keys[] = {
     BOOL("aio.use_gds", R, "false", "files are read into the host's memory"),
     BLOCK("activation_checkpointing", "recomputation of activations; zerort.recompute says how much"),
     BOOL("activation_checkpointing.partition_activations", A, "false", "there is no model parallelism"),
-    BOOL("activation_checkpointing.cpu_checkpointing", A, "false", "activations are on the host already"),
+    BOOL("activation_checkpointing.cpu_checkpointing", A, "false",
+         "CPU ranks have activations on the host already, a GPU keeps its own"),
     BOOL("activation_checkpointing.contiguous_memory_optimization", A, "false", "memory is planned"),
     INT("activation_checkpointing.number_checkpoints", A, NULL, 0, "one checkpoint a unit"),
     BOOL("activation_checkpointing.synchronize_checkpoint_boundary", A, "false", "streams are ordered by events"),
