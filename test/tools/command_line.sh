@@ -28,7 +28,8 @@ once() {
 version=$(cat "$ZRT_SRCDIR/VERSION")
 
 gives 'train --help' 0 'Usage: train' '--learning-rate' '--deepspeed FILE' '[small]' 'Exit status' -- "$train" --help
-awk -v s="$seconds" -v most="${ZRT_TEST_SECONDS:-1}" 'BEGIN { exit !(s < most) }'
+# It takes 0.05 s; a machine that links or tests beside it takes a second and more.
+awk -v s="$seconds" -v most="${ZRT_TEST_SECONDS:-5}" 'BEGIN { exit !(s < most) }'
 point $? "train --help answers at once ($seconds s)"
 [ ! -s "$err" ]
 point $? 'train --help says nothing on standard error'
