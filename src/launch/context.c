@@ -10,6 +10,7 @@
 
 #include "base/alloc.h"
 #include "base/error.h"
+#include "launch/binary.h"
 #include "launch/cores.h"
 #include "launch/mpi_group.h"
 #include "launch/watchdog.h"
@@ -108,6 +109,8 @@ static zrt_status create(MPI_Comm comm, const cpu_set_t *before, bool owns_mpi, 
     zrt_status status = zrt__group_create(comm, context->activity, &context->world);
     if (status == ZRT_OK)
         status = zrt__group_agree(context->world, place(context, before));
+    if (status == ZRT_OK)
+        status = zrt__binary_compare(context->world, context->host);
     if (status != ZRT_OK) {
         context_free(context);
         return status;

@@ -119,6 +119,7 @@ refuse 2 'tokens beyond the vocabulary' "$work/vocabulary.bin" 300 -- "${two[@]}
 refuse 2 'configurations that differ' seed 7 -- "$MPIEXEC" -np 1 "$train" "${few[@]}" : -np 1 "$train" --seed 7 "${few[@]}"
 refuse 2 'an option that only rank 1 does not know' 'rank 1' --sed -- "$MPIEXEC" -np 1 "$train" "${few[@]}" : -np 1 "$train" --sed 7 "${few[@]}"
 refuse 2 'a file that only rank 1 misses' "$work/none.txt" -- "$MPIEXEC" -np 1 "$train" "${few[@]}" : -np 1 "$train" --train-file "$work/none.txt" --max-steps 2
+refuse 2 'ranks of different programs' 'rank 1' 'another build' -- "$MPIEXEC" -np 1 "$train" "${few[@]}" : -np 1 "$zerort" check
 refuse 1 'model that does not fit, two ranks' host-memory -- "${two[@]}" "$train" --host-memory 1M "${few[@]}"
 
 finish
